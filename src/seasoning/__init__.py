@@ -1,0 +1,70 @@
+"""Seasoning: model soups for robustness to adversarial and natural distribution shifts.
+
+Importing the package imports no torch; each name is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from seasoning.attacks import apgd
+    from seasoning.checkpoint import load_ingredient
+    from seasoning.errors import SeasoningError
+    from seasoning.evaluate import evaluate
+    from seasoning.geometry import project
+    from seasoning.metrics import Estimate, accuracy, robust_accuracy, union_accuracy
+    from seasoning.models import build_model
+    from seasoning.soup import check_mixable, mix, mix_files
+    from seasoning.threat import Threat
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Estimate",
+    "SeasoningError",
+    "Threat",
+    "accuracy",
+    "apgd",
+    "build_model",
+    "check_mixable",
+    "evaluate",
+    "load_ingredient",
+    "mix",
+    "mix_files",
+    "project",
+    "robust_accuracy",
+    "union_accuracy",
+]
+
+_HOMES = {
+    "Estimate": "metrics",
+    "SeasoningError": "errors",
+    "Threat": "threat",
+    "accuracy": "metrics",
+    "apgd": "attacks",
+    "build_model": "models",
+    "check_mixable": "soup",
+    "load_ingredient": "checkpoint",
+    "mix": "soup",
+    "mix_files": "soup",
+    "project": "geometry",
+    "robust_accuracy": "metrics",
+    "union_accuracy": "metrics",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "evaluate":
+        # The module of that name takes the function's place here when it is imported: put the function back.
+        value = import_module("seasoning.evaluate").evaluate
+    elif name in _HOMES:
+        value = getattr(import_module(f"seasoning.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module 'seasoning' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

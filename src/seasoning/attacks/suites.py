@@ -1,0 +1,38 @@
+"""Named evaluation protocols: which attack stands for each threat.
+
+Source: Croce et al. 2023, *Seasoning model soups*, appendix B.2.
+"""
+
+from functools import partial
+
+from seasoning.attacks.apgd import apgd
+from seasoning.attacks.base import Attack
+from seasoning.errors import UnknownName
+from seasoning.threat import Norm
+
+
+__all__ = ["SUITES", "suite_attack"]
+
+SUITES: dict[str, dict[Norm, Attack]] = {
+    "default": {
+        "linf": partial(apgd, loss="dlr", steps=40),
+        "l2": partial(apgd, loss="dlr", steps=40),
+        "l1": partial(apgd, loss="ce", steps=40),
+    },
+    "strong": {
+        "linf": partial(apgd, loss="targeted-dlr", steps=100, restarts=5),
+        "l2": partial(apgd, loss="targeted-dlr", steps=100, restarts=5),
+        "l1": partial(apgd, loss="ce", steps=100, restarts=5),
+    },
+}
+
+
+def suite_attack(suite: str, norm: Norm) -> Attack:
+    """The attack that a named suite uses for a norm.
+
+    Raises:
+        UnknownName: there is no such suite.
+    """
+    if suite not in SUITES:
+        raise UnknownName("attack suite", suite, SUITES)
+    return SUITES[suite][norm]

@@ -1,0 +1,188 @@
+"""The command line: each command parses, calls one verb and prints."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seasoning.errors import SeasoningError
+
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="seasoning",
+    help="Mix robust image classifiers into one soup, and measure it honestly.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Seed = Annotated[int, typer.Option(min=0, help="Seed of training and of all random starts.")]
+
+
+@app.callback()
+def _seasoning(
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say what is read from where.")] = False,
+) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of training and of all random starts.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Setting as key=value, such as training.base_epochs=1; repeatable.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder, whatever its settings.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Try the machinery in seconds; the numbers mean nothing.")] = False,
+) -> None:
+    """Train robust ingredients on handwritten digits, mix them, choose soups, and write a page about it.
+
+    Run again, it goes on where it was: what is measured is never measured again.
+    """
+    from seasoning.config import RunSpec, resolve
+
+    given = [*(settings or []), *([f"seed={seed}"] if seed is not None else [])]
+    spec = resolve(given, RunSpec().shrunk() if smoke else RunSpec())
+    asked = None if resume and not given and not smoke else spec
+    with _progress() as watch:
+        from seasoning import experiment
+
+        finished = experiment.run(asked, out, watch=watch)
+    for table in finished.tables:
+        _print_table(table)
+    print(f"\nIs the soup more robust to all threats at once than any of its ingredients?\n{finished.verdict}\n")
+    print(f"page: {finished.page}\nsoup: {finished.soup}")
+
+
+@app.command()
+def mix(
+    ingredients: Annotated[list[Path], typer.Argument(help="Checkpoints: safetensors or PyTorch files.")],
+    weights: Annotated[str, typer.Option(help="One number for each, of sum 1, such as 0.5,0.3,0.2.")],
+    out: Annotated[Path, typer.Option(help="The soup's file.")],
+) -> None:
+    """Mix checkpoints into one soup."""
+    from seasoning.errors import BadInput
+
+    try:
+        numbers = [float(text) for text in weights.split(",")]
+    except ValueError as error:
+        raise BadInput(f"weights {weights!r}: expected numbers with commas between, such as 0.5,0.3,0.2") from error
+    from seasoning.soup import mix_files
+
+    print(mix_files(ingredients, numbers, out))
+
+
+@app.command()
+def check(
+    ingredients: Annotated[list[Path], typer.Argument(help="Checkpoints: safetensors or PyTorch files.")],
+) -> None:
+    """Say whether checkpoints can be mixed, and why."""
+    from seasoning.checkpoint import load_ingredient
+    from seasoning.soup import check_mixable
+
+    report = check_mixable([load_ingredient(path) for path in ingredients])
+    for (one, other), cosine in report.cosines.items():
+        print(f"{ingredients[one]} and {ingredients[other]}: cosine {cosine:.3f}")
+    print(report.verdict)
+    if not report.mixable:
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="A safetensors or PyTorch file, or timm:NAME.")],
+    arch: Annotated[str, typer.Option(help="Architecture, by timm's name or ours.")],
+    data: Annotated[str, typer.Option(help="Data set.")] = "digits",
+    split: Annotated[str, typer.Option(help="Part of the data set: train, validation, selection or test.")] = "test",
+    threats: Annotated[
+        list[str] | None, typer.Option("--threat", help="Threat, such as linf:8/255; repeatable.")
+    ] = None,
+    suite: Annotated[str, typer.Option(help="Attack suite: default or strong.")] = "default",
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="Folder that keeps the outcomes.")] = Path("runs/evaluate"),
+) -> None:
+    """Measure clean, per-threat and union accuracy of a checkpoint, with intervals."""
+    from seasoning.config import EvaluationSpec
+    from seasoning.report.tables import percent
+    from seasoning.threat import Threat
+
+    parsed = [Threat.parse(text) for text in threats or []]
+    with _progress() as watch:
+        from seasoning import experiment
+
+        numbers = experiment.evaluate_checkpoint(
+            checkpoint,
+            architecture=arch,
+            data=data,
+            split=split,
+            threats=parsed,
+            evaluation=EvaluationSpec(suite=suite),
+            seed=seed,
+            folder=out,
+            watch=watch,
+        )
+    print(f"{checkpoint} on {data}/{split}, accuracy in % with 95 % interval")
+    for name, number in numbers.items():
+        print(f"{name:>12}  {percent(number)}  ({number.n} images)")
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
+    """Write the page of a run again, from what its store knows."""
+    from seasoning.experiment import rewrite_report
+
+    print(rewrite_report(folder))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float, float], None]]:
+    """A bar with the time left, on standard error; silent about itself where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<26}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("starting", total=None)
+        yield lambda doing, done, total: progress.update(task, description=doing, completed=done, total=total)
+
+
+def _print_table(table: object) -> None:
+    from rich.console import Console
+    from rich.table import Table as Grid
+
+    from seasoning.report.tables import Table
+
+    if not isinstance(table, Table):
+        raise TypeError(f"expected a table of the report, got {type(table).__name__}")
+    grid = Grid(title=table.title, caption=table.note, title_justify="left", caption_justify="left")
+    for column in ("model", "# FP", *table.columns):
+        grid.add_column(column, justify="left" if column == "model" else "right")
+    for row in table.rows:
+        cells = [f"{100 * each.value:.1f}\n[dim]{100 * each.low:.0f}-{100 * each.high:.0f}[/dim]" for each in row.cells]
+        if not row.one_model:
+            cells[-1] = f"({cells[-1].splitlines()[0]})\n{cells[-1].splitlines()[1]}"
+        grid.add_row(row.name, f"x{row.passes}", *cells)
+    Console().print(grid)
+
+
+def main() -> None:
+    """Run the command line; an error that the user can mend is printed without a traceback and exits with 2."""
+    try:
+        app()
+    except SeasoningError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,140 @@
+"""What a run is made of, as frozen values; every unknown key or impossible value is named before any work starts."""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from seasoning.errors import BadInput, SeasoningError, UnknownName
+from seasoning.threat import Threat
+
+
+__all__ = ["DataSpec", "EvaluationSpec", "RunSpec", "TrainingSpec", "resolve"]
+
+Count = Annotated[int, Field(ge=1)]
+Epochs = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSpec(_Spec):
+    """The data set, the sizes of its four parts, and its shifts."""
+
+    source: str = Field("digits", description="Name of the data set.")
+    train: Count = Field(900, description="Images to train on.")
+    validation: Count = Field(200, description="Images that choose checkpoints.")
+    selection: Count = Field(300, description="Images that choose soups.")
+    test: Count = Field(397, description="Images for the final numbers; nothing is chosen on them.")
+    shifts: tuple[str, ...] = Field(
+        ("noise", "blur", "contrast", "rotation", "occlusion"), description="Natural shifts of selection and test."
+    )
+
+
+class TrainingSpec(_Spec):
+    """How the ingredients are trained: one from scratch, the others as its fine-tuned copies."""
+
+    architecture: str = Field("resnet_small", description="Name of the network.")
+    attack_steps: Count = Field(10, description="AutoPGD steps of a training attack.")
+    batch_size: Count = Field(64, description="Images in a step.")
+    warmup_nominal: Epochs = Field(3, description="Epochs on clean images before the base meets its threat.")
+    warmup_half: Epochs = Field(2, description="Epochs at half the radius after them.")
+    base_epochs: Count = Field(15, description="Epochs of the base at its full radius.")
+    base_rate: Rate = Field(0.1, description="Peak learning rate of the base.")
+    finetune_epochs: Count = Field(4, description="Epochs of a fine-tune to another threat.")
+    finetune_rate: Rate = Field(0.05, description="Peak learning rate of such a fine-tune.")
+    nominal_epochs: Count = Field(10, description="Epochs of the nominal fine-tune.")
+    nominal_rate: Rate = Field(0.1, description="Peak learning rate of the nominal fine-tune.")
+
+
+class EvaluationSpec(_Spec):
+    """How models are attacked when they are measured."""
+
+    suite: str = Field("default", description="Named protocol: which attack stands for each norm.")
+    steps: Count | None = Field(None, description="Steps of every attack instead of the protocol's own.")
+
+
+class RunSpec(_Spec):
+    """A whole run: train ingredients, mix, search, measure, report."""
+
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of training and of all random starts.")
+    smoke: bool = Field(False, description="Whether the run only tries the machinery; its outcomes are marked.")
+    threats: tuple[str, ...] = Field(
+        ("linf:0.19", "l2:0.7", "l1:2"), description="One threat of each norm; the base is trained on the first."
+    )
+    grid_parts: Annotated[int, Field(ge=1)] = Field(8, description="Weights are multiples of 1 / grid_parts.")
+    data: DataSpec = DataSpec()
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+
+    @field_validator("threats")
+    @classmethod
+    def _three_norms(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            threats = [Threat.parse(text) for text in texts]
+        except SeasoningError as error:
+            # Pydantic collects only ValueErrors.
+            raise ValueError(str(error)) from error
+        if len(threats) != 3 or len({threat.norm for threat in threats}) != 3:
+            raise ValueError(f"expected one threat of each norm (linf, l2, l1), got {', '.join(texts)}")
+        return tuple(str(threat) for threat in threats)
+
+    def shrunk(self) -> "RunSpec":
+        """The same run with so few images, epochs and steps that it takes seconds; marked as a smoke run."""
+        data = self.data.model_copy(update={"train": 120, "validation": 40, "selection": 40, "test": 50})
+        epochs = {"warmup_nominal": 1, "warmup_half": 1, "base_epochs": 1, "finetune_epochs": 1, "nominal_epochs": 1}
+        training = self.training.model_copy(update={**epochs, "attack_steps": 2})
+        evaluation = self.evaluation.model_copy(update={"steps": 4})
+        changes = {"smoke": True, "grid_parts": 2, "data": data, "training": training, "evaluation": evaluation}
+        return self.model_copy(update=changes)
+
+
+def resolve(settings: Sequence[str], spec: RunSpec) -> RunSpec:
+    """A spec with `key=value` settings applied, such as `training.base_epochs=1` or `threats=["linf:0.1", …]`.
+
+    Values are read as TOML, and as plain text where they are none.
+
+    Raises:
+        UnknownName: a key that no spec has.
+        BadInput: a setting that is not `key=value`, or values out of range; all of them are listed.
+    """
+    content = spec.model_dump()
+    known = list(_keys(content))
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise BadInput(f"setting {setting!r}: expected key=value, such as training.base_epochs=1")
+        if key not in known:
+            raise UnknownName("setting", key, known)
+        *path, last = key.split(".")
+        section = content
+        for name in path:
+            section = section[name]
+        section[last] = _value(text)
+    try:
+        return RunSpec.model_validate(content)
+    except ValidationError as error:
+        raise BadInput("\n".join(_complaint(each) for each in error.errors())) from error
+
+
+def _complaint(error: Mapping[str, Any]) -> str:
+    place = ".".join(map(str, error["loc"]))
+    return f"setting {place}={error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _keys(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in content.items():
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,66 @@
+"""Where samples come from, and how they are split.
+
+A split is drawn from the hash of the sample id alone: it does not depend on the order of the files, on a seed of the
+run, or on the other samples.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+import torch
+
+from seasoning.data.samples import Samples
+from seasoning.errors import BadInput, UnknownName
+
+
+__all__ = ["SOURCES", "SPLITS", "load_source", "split_samples"]
+
+SPLITS = ("train", "validation", "selection", "test")
+
+
+def load_digits() -> Samples:
+    """The 1,797 handwritten digits that scikit-learn embeds: 8 x 8 pixels of 17 grey levels, ten classes.
+
+    Source: E. Alpaydin & C. Kaynak 1998, *Optical recognition of handwritten digits*, UCI; its test part.
+    """
+    # Loading scikit-learn takes a second: only when it is asked for.
+    from sklearn import datasets
+
+    images, labels = datasets.load_digits(return_X_y=True)
+    x = torch.tensor(images, dtype=torch.float32).view(-1, 1, 8, 8) / 16
+    return Samples("digits", torch.arange(len(x)), x, torch.tensor(labels, dtype=torch.int64), classes=10)
+
+
+SOURCES: dict[str, Callable[[], Samples]] = {"digits": load_digits}
+
+
+def load_source(name: str) -> Samples:
+    """All samples of a named data set.
+
+    Raises:
+        UnknownName: there is no such data set.
+    """
+    if name not in SOURCES:
+        raise UnknownName("data set", name, SOURCES)
+    return SOURCES[name]()
+
+
+def split_samples(samples: Samples, sizes: Mapping[str, int]) -> dict[str, Samples]:
+    """Disjoint parts of a data set, the same on every machine.
+
+    Args:
+        samples: The data set.
+        sizes: Number of samples of each part, in the order in which they are filled.
+
+    Returns:
+        Parts named `"<data set>/<part>"`.
+
+    Raises:
+        BadInput: more samples are asked for than there are.
+    """
+    if sum(sizes.values()) > len(samples):
+        raise BadInput(f"{samples.name}: parts of {dict(sizes)} ask for more than its {len(samples)} samples")
+    digests = [hashlib.sha256(f"{samples.name}/{sample}".encode()).digest() for sample in samples.ids.tolist()]
+    order = torch.tensor(sorted(range(len(digests)), key=digests.__getitem__))
+    parts = dict(zip(sizes, order[: sum(sizes.values())].split(list(sizes.values())), strict=True))
+    return {part: samples.take(rows.sort().values, f"{samples.name}/{part}") for part, rows in parts.items()}

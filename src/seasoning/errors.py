@@ -1,0 +1,46 @@
+"""Errors that say what was given, what was expected, and what to do; the command line prints them without a traceback."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+__all__ = ["BadInput", "Mismatch", "RunConflict", "SeasoningError", "UnknownName", "nearest"]
+
+
+class SeasoningError(Exception):
+    """Something that the person who called can mend; its text says how."""
+
+
+class BadInput(SeasoningError, ValueError):
+    """A value out of its range or of the wrong form."""
+
+
+class Mismatch(SeasoningError, ValueError):
+    """Parameters that do not fit together: other names, shapes or types."""
+
+
+class RunConflict(SeasoningError):
+    """An output folder that holds something else than what was asked for."""
+
+
+class UnknownName(SeasoningError, LookupError):
+    """A name that is in none of the package's tables.
+
+    Args:
+        kind: What was named, in the singular (`"shift"`).
+        given: The name as given.
+        known: Every valid name, in the order to list them.
+    """
+
+    def __init__(self, kind: str, given: str, known: Iterable[str]) -> None:
+        names = list(known)
+        guess = nearest(given, names)
+        hint = f"did you mean {guess!r}? " if guess else ""
+        super().__init__(f"unknown {kind} {given!r}: {hint}known are {', '.join(names)}")
+        self.nearest = guess
+
+
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """The valid name closest to the one given, or `None` where none is close."""
+    matches = get_close_matches(given, list(known), n=1, cutoff=0.4)
+    return matches[0] if matches else None

@@ -1,0 +1,325 @@
+"""The verbs: the one place where data, ingredients, soups, measuring, selection and the report meet."""
+
+import fcntl
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import timm
+from torch import nn
+
+from seasoning import metrics
+from seasoning.attacks import SUITES, describe
+from seasoning.checkpoint import State, fingerprint, load_ingredient, save_state
+from seasoning.config import EvaluationSpec, RunSpec
+from seasoning.data import SHIFTS, SOURCES, SPLITS, Samples, apply_shift, load_source, split_samples
+from seasoning.errors import BadInput, RunConflict, UnknownName
+from seasoning.ingredients import Trained, prepare_ingredient, recipes
+from seasoning.measuring import Meter, attack_for, measure
+from seasoning.metrics import Estimate
+from seasoning.models import Classifier, build_model
+from seasoning.outcomes import ModelKey, Outcomes
+from seasoning.report import CLEAN, Results, Table, needs, shifts_table, threats_table, union_soup, verdict, write_page
+from seasoning.search import Proposal, grid, run_strategy, simplex
+from seasoning.soup import Ensemble, mix
+from seasoning.store import Store
+from seasoning.threat import Threat
+
+
+__all__ = ["Finished", "evaluate_checkpoint", "rewrite_report", "run"]
+
+Watch = Callable[[str, float, float], None]  # what is being done, work done, work in all
+
+_STORE, _PAGE, _SOUP, _INGREDIENTS, _LOCK = "outcomes.sqlite", "report.html", "soup.safetensors", "ingredients", ".lock"
+# What stands for the passes of an attack that fooled samples save; only the progress bar rests on it.
+_SAVED = 0.5
+
+
+class Finished(NamedTuple):
+    """What a run came to: its tables, its answer in words, and where the page and the soup are."""
+
+    tables: tuple[Table, ...]
+    verdict: str
+    page: Path
+    soup: Path
+
+
+def run(spec: RunSpec | None, folder: Path, *, watch: Watch) -> Finished:
+    """Train ingredients, mix, search, measure, choose soups, write the page.
+
+    What the folder holds of this run is not done again, so a run that was cut off goes on where it was.
+
+    Args:
+        spec: The run; `None` goes on with the one that lies in the folder.
+        folder: Where everything is written.
+        watch: Told what is being done, the work done and the work in all.
+
+    Raises:
+        UnknownName: the spec names a data set, shift, architecture or protocol that is none.
+        RunConflict: the folder holds another run, something else, nothing to go on with, or a run that another
+            process is at.
+    """
+    if spec is not None:
+        _check_names(spec)
+    with _claimed(folder), _opened(folder, spec) as store:
+        spec = RunSpec.model_validate(store.note("spec"))
+        kitchen = _Kitchen(spec, folder, store, watch)
+        kitchen.train()
+        kitchen.search()
+        results = Results(store)
+        kitchen.test(needs(results))
+        results = Results(store)
+        soup = kitchen.write_soup(union_soup(results).weights)
+        page = write_page(results, folder / _PAGE)
+        return Finished((threats_table(results), shifts_table(results)), verdict(results), page, soup)
+
+
+def rewrite_report(folder: Path) -> Path:
+    """Write the page of a finished run again, from its store alone.
+
+    Raises:
+        BadInput: there is no run in the folder, or it is not finished.
+    """
+    if not (folder / _STORE).exists():
+        raise BadInput(f"no run in {folder}: give the folder of one, such as runs/demo")
+    with Store(folder / _STORE) as store:
+        return write_page(Results(store), folder / _PAGE)
+
+
+def evaluate_checkpoint(
+    source: str | Path,
+    *,
+    architecture: str,
+    data: str,
+    split: str,
+    threats: Sequence[Threat],
+    evaluation: EvaluationSpec,
+    seed: int,
+    folder: Path,
+    watch: Watch,
+) -> dict[str, Estimate]:
+    """Clean, per-threat and union accuracy of one checkpoint on a split of a data set.
+
+    Outcomes are kept in the folder, so a measurement that was cut off goes on where it was.
+
+    Raises:
+        UnknownName: no such data set, split, architecture or protocol.
+        Mismatch: the checkpoint does not fit the architecture.
+    """
+    if split not in SPLITS:
+        raise UnknownName("split", split, SPLITS)
+    if evaluation.suite not in SUITES:
+        raise UnknownName("attack suite", evaluation.suite, SUITES)
+    samples = split_samples(load_source(data), _sizes(RunSpec()))[split]
+    state = load_ingredient(source)
+    model = build_model(architecture, num_classes=samples.classes, state=state)
+    key = ModelKey.of([fingerprint(state)], [1.0])
+    meter = Meter(watch, 1 + len(threats))
+    with _claimed(folder), Store(folder / _STORE) as store:
+
+        def outcomes(threat: Threat | None) -> Outcomes:
+            meter.advance(f"measuring {threat or CLEAN}", 0)
+            found = measure(
+                store, key, lambda: model, samples, threat=threat, evaluation=evaluation, seed=seed, smoke=False
+            )
+            meter.advance(f"measured {threat or CLEAN}", 1)
+            return found
+
+        numbers = {CLEAN: metrics.accuracy(outcomes(None))}
+        attacked = {str(threat): outcomes(threat) for threat in threats}
+    numbers |= {name: metrics.robust_accuracy(found) for name, found in attacked.items()}
+    return numbers | ({"union": metrics.union_accuracy(*attacked.values())} if len(attacked) > 1 else {})
+
+
+class _Kitchen:
+    """The things that the steps of one run share: its spec, splits, ingredients, live model and store."""
+
+    def __init__(self, spec: RunSpec, folder: Path, store: Store, watch: Watch) -> None:
+        self._spec, self._folder, self._store = spec, folder, store
+        self._parts = split_samples(load_source(spec.data.source), _sizes(spec))
+        self._tasks = _tasks(spec, self._parts)
+        self._recipes = recipes(spec)
+        self._model = self._architecture(None)
+        self._states: list[State] = []
+        self._fingerprints: list[str] = []
+        self._robust = simplex(len(spec.threats), spec.grid_parts)
+        self._all = simplex(len(self._recipes), spec.grid_parts)
+        self._meter = Meter(watch, self._work())
+
+    def train(self) -> None:
+        """Train every ingredient, or read those that are there, and measure each on the validation split."""
+        trained: dict[str, Trained] = {}
+        for recipe in self._recipes:
+            start = next(iter(trained.values())).state if trained else None
+            doing = f"training {recipe.name}"
+
+            def tell(epoch: int, score: float, doing: str = doing, work: float = recipe.work) -> None:
+                self._meter.advance(doing, work)
+
+            self._meter.advance(doing, 0)
+            folder = self._folder / _INGREDIENTS
+            trained[recipe.name] = prepare_ingredient(recipe, folder, self._spec, self._parts, start, tell)
+        self._states = [each.state for each in trained.values()]
+        self._fingerprints = [fingerprint(state) for state in self._states]
+        for place, recipe in enumerate(self._recipes):
+            task = CLEAN if recipe.threat is None else str(recipe.threat)
+            self._measure(self._one_hot(place), "validation", task, "measuring ingredients")
+        notes = {
+            recipe.name: {
+                "threat": None if recipe.threat is None else str(recipe.threat),
+                "fingerprint": mark,
+                "training": [trained[recipe.name].epoch, trained[recipe.name].epochs],
+            }
+            for recipe, mark in zip(self._recipes, self._fingerprints, strict=True)
+        }
+        attacks = {
+            text: describe(attack_for(Threat.parse(text), self._spec.evaluation)) for text in self._spec.threats
+        }
+        self._store.write_note("attacks", attacks)
+        self._store.write_note("ingredients", notes)
+
+    def search(self) -> None:
+        """Measure the grid on the selection split: robust ingredients under the threats, all of them on the shifts."""
+        clean = len(self._recipes) - len(self._spec.threats)
+        robust = [(*weights, *[0.0] * clean) for weights in self._robust]
+        for points, tasks in ((robust, self._spec.threats), (self._all, (CLEAN, *self._spec.data.shifts))):
+            run_strategy(grid(points, tasks), self._answer)
+
+    def test(self, wanted: Sequence[tuple[ModelKey, str]]) -> None:
+        """Measure the chosen models on the test split."""
+        for key, task in wanted:
+            self._measure(key, "test", task, "testing the chosen models")
+
+    def write_soup(self, weights: tuple[float, ...]) -> Path:
+        """Mix the chosen weights and write them with their recipe; an equal file is left alone."""
+        recipe = {"weights": weights, "ingredients": self._fingerprints, "names": [each.name for each in self._recipes]}
+        path = self._folder / _SOUP
+        save_state(mix(self._states, weights), path, {"seasoning.soup": json.dumps(recipe)})
+        return path
+
+    def _answer(self, proposal: Proposal) -> dict[str, Outcomes]:
+        key = ModelKey.of(self._fingerprints, proposal.weights)
+        return {task: self._measure(key, "selection", task, "searching soups") for task in proposal.tasks}
+
+    def _one_hot(self, place: int) -> ModelKey:
+        return ModelKey.of([self._fingerprints[place]], [1.0])
+
+    def _measure(self, key: ModelKey, split: str, task: str, doing: str) -> Outcomes:
+        samples, threat = self._tasks[split, task]
+        outcomes = measure(
+            self._store,
+            key,
+            lambda: self._build(key),
+            samples,
+            threat=threat,
+            evaluation=self._spec.evaluation,
+            seed=self._spec.seed,
+            smoke=self._spec.smoke,
+        )
+        self._meter.advance(doing, self._task_work(split, task) * (len(key.parts) if key.kind == "ensemble" else 1))
+        return outcomes
+
+    def _build(self, key: ModelKey) -> nn.Module:
+        states = dict(zip(self._fingerprints, self._states, strict=True))
+        parts = [(states[mark], weight) for mark, weight in key.parts]
+        if key.kind == "ensemble":
+            return Ensemble(self._architecture(state) for state, _ in parts).eval()
+        self._model.load(mix([state for state, _ in parts], [weight for _, weight in parts]))
+        return self._model
+
+    def _architecture(self, state: State | None) -> Classifier:
+        classes = self._parts["train"].classes
+        return build_model(self._spec.training.architecture, num_classes=classes, state=state)
+
+    def _task_work(self, split: str, task: str) -> float:
+        """Passes of a measurement, roughly."""
+        samples, threat = self._tasks[split, task]
+        steps = 0 if threat is None else (self._spec.evaluation.steps or 40) * _SAVED
+        return len(samples) * (0.3 + steps)
+
+    def _work(self) -> float:
+        """Passes of the whole run, roughly."""
+        threats, shifts = self._spec.threats, (CLEAN, *self._spec.data.shifts)
+        work = sum(len(recipe.objectives) * recipe.work for recipe in self._recipes)
+        work += sum(self._task_work("validation", threat) for threat in (*threats, CLEAN))
+        work += len(self._robust) * sum(self._task_work("selection", threat) for threat in threats)
+        work += len(self._all) * sum(self._task_work("selection", shift) for shift in shifts)
+        # On the test split: the ingredients, three soups, two ensembles, and a soup for each shift.
+        passes = len(self._recipes) + 3 + len(threats) + len(self._recipes)
+        return work + passes * sum(self._task_work("test", task) for task in (*threats, *shifts))
+
+
+def _sizes(spec: RunSpec) -> dict[str, int]:
+    return {part: getattr(spec.data, part) for part in SPLITS}
+
+
+def _tasks(spec: RunSpec, parts: dict[str, Samples]) -> dict[tuple[str, str], tuple[Samples, Threat | None]]:
+    """Samples and threat of every task on every split."""
+    tasks: dict[tuple[str, str], tuple[Samples, Threat | None]] = {}
+    for split, samples in parts.items():
+        tasks[split, CLEAN] = samples, None
+        for shift in spec.data.shifts:
+            tasks[split, shift] = apply_shift(samples, shift), None
+        for threat in spec.threats:
+            tasks[split, threat] = samples, Threat.parse(threat)
+    return tasks
+
+
+def _check_names(spec: RunSpec) -> None:
+    """Refuse names that are in no table, before any work."""
+    for kind, given, known in (
+        ("data set", [spec.data.source], SOURCES),
+        ("shift", spec.data.shifts, SHIFTS),
+        ("attack suite", [spec.evaluation.suite], SUITES),
+    ):
+        for name in given:
+            if name not in known:
+                raise UnknownName(kind, name, known)
+    if not timm.is_model(spec.training.architecture):
+        raise UnknownName("architecture", spec.training.architecture, timm.list_models())
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder; the system lets go of it even when this process is killed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunConflict(f"another process is at work in {folder}: wait for it, or choose another --out") from error
+        yield
+
+
+@contextmanager
+def _opened(folder: Path, spec: RunSpec | None) -> Iterator[Store]:
+    """The store of this run; a folder of another run is refused."""
+    here = sorted(path.name for path in folder.iterdir() if path.name != _LOCK)
+    if here and _STORE not in here:
+        raise RunConflict(f"{folder} holds {here[0]!r} and no run: choose an empty or a new folder with --out")
+    if spec is None and not here:
+        raise RunConflict(f"{folder} holds no run to go on with: leave out --resume, or name the folder of a run")
+    with Store(folder / _STORE) as store:
+        there = store.note("spec")
+        if spec is not None and there is None:
+            store.write_note("spec", spec.model_dump(mode="json"))
+        elif spec is not None and there != spec.model_dump(mode="json"):
+            raise RunConflict(
+                f"{folder} holds another run ({_differences(there, spec.model_dump(mode='json'))}): "
+                "go on with that one by --resume alone, or choose another folder with --out"
+            )
+        yield store
+
+
+def _differences(there: dict[str, object], asked: dict[str, object], prefix: str = "") -> str:
+    """The settings in which two specs differ, in words."""
+    found = []
+    for name in {**there, **asked}:
+        one, other = there.get(name), asked.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            found.append(_differences(one, other, f"{prefix}{name}."))
+        elif one != other:
+            found.append(f"{prefix}{name} is {one} there and {other} here")
+    return ", ".join(filter(None, found))

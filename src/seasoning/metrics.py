@@ -1,0 +1,166 @@
+"""Numbers from outcomes, each with its interval; all are pure functions of the per-sample columns.
+
+Accuracies have the interval of Wilson (1927). Means over data sets that share their base images resample those images.
+Differences are paired: both models are asked about the same samples.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from seasoning.errors import BadInput
+from seasoning.outcomes import Outcomes
+
+
+__all__ = [
+    "CONFIDENCE",
+    "Estimate",
+    "accuracy",
+    "clean_column",
+    "mean_accuracy",
+    "paired_difference",
+    "proportion",
+    "robust_accuracy",
+    "robust_column",
+    "union_accuracy",
+    "union_column",
+]
+
+CONFIDENCE = 0.95
+_RESAMPLES = 2000
+
+Column = tuple[NDArray[np.int64], NDArray[np.bool_]]  # sample ids, and what is true of each
+
+
+class Estimate(NamedTuple):
+    """A share in [0, 1] (a difference: in [-1, 1]), the ends of its 95 % interval, and the samples it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def accuracy(outcomes: Outcomes) -> Estimate:
+    """Share of the measured clean images that are classified correctly."""
+    return proportion(clean_column(outcomes)[1])
+
+
+def robust_accuracy(outcomes: Outcomes) -> Estimate:
+    """Share of the measured samples that are classified correctly, clean and under the attack."""
+    return proportion(robust_column(outcomes)[1])
+
+
+def union_accuracy(*outcomes: Outcomes) -> Estimate:
+    """Share of the samples that are robust to every threat measured.
+
+    Raises:
+        BadInput: the measurements do not hold the same samples.
+    """
+    return proportion(union_column(*outcomes)[1])
+
+
+def clean_column(outcomes: Outcomes) -> Column:
+    """Ids of the measured samples, and whether the clean image is right."""
+    return _measured(outcomes, outcomes.correct)
+
+
+def robust_column(outcomes: Outcomes) -> Column:
+    """Ids of the measured samples, and whether each is right clean and under the attack."""
+    return _measured(outcomes, outcomes.robust)
+
+
+def union_column(*outcomes: Outcomes) -> Column:
+    """Ids of the measured samples, and whether each is robust to every threat: a join on the sample id."""
+    if not outcomes:
+        raise BadInput("a union of no measurements: give the outcomes of at least one threat")
+    ids, columns = _join([robust_column(each) for each in outcomes])
+    return ids, columns.all(axis=0)
+
+
+def proportion(successes: NDArray[np.bool_]) -> Estimate:
+    """Share of `True` with Wilson's interval.
+
+    Raises:
+        BadInput: there is nothing to count.
+    """
+    n = len(successes)
+    if n == 0:
+        raise BadInput("no sample was measured: an accuracy needs at least one")
+    test = stats.binomtest(int(successes.sum()), n)
+    interval = test.proportion_ci(CONFIDENCE, method="wilson")
+    return Estimate(float(test.statistic), float(interval.low), float(interval.high), n)
+
+
+def mean_accuracy(*columns: Column) -> Estimate:
+    """Plain mean over data sets of the share of `True`, with an interval that resamples base images.
+
+    Args:
+        columns: One for each data set; samples with the same id were made from the same base image, and a set may
+            lack some.
+
+    Returns:
+        `n` counts base images.
+    """
+    if not columns:
+        raise BadInput("a mean over no data sets: give at least one column")
+    ids = reduce(np.union1d, [ids for ids, _ in columns])
+    values = np.full((len(columns), len(ids)), np.nan)
+    for row, (known, column) in zip(values, columns, strict=True):
+        row[np.searchsorted(ids, known)] = column
+    present = ~np.isnan(values)
+    filled = np.where(present, values, 0.0)
+    # Bootstrap of base images: counts of how often each is drawn.
+    draws = np.random.default_rng(0).multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=_RESAMPLES)
+    totals = np.maximum(draws @ present.T, 1)
+    means = ((draws @ filled.T) / totals).mean(axis=1)
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return Estimate(float((filled.sum(1) / present.sum(1)).mean()), float(low), float(high), len(ids))
+
+
+def paired_difference(first: Column, second: Column) -> Estimate:
+    """Share of `True` in the first minus that in the second, over the same samples.
+
+    The interval is the adjusted Wald interval for matched pairs, which counts half a sample more in each cell of the
+    2 x 2 table and so stays honest where the two hardly differ.
+
+    Raises:
+        BadInput: the two do not hold the same samples.
+
+    Source: Agresti & Min 2005, *Simple improved confidence intervals for comparing matched proportions*.
+    """
+    _, columns = _join([first, second])
+    one, other = columns
+    n = len(one)
+    gained, lost = int((one & ~other).sum()), int((other & ~one).sum())
+    total, b, c = n + 2, gained + 0.5, lost + 0.5
+    center = (b - c) / total
+    error = np.sqrt(b + c - (b - c) ** 2 / total) / total
+    half = stats.norm.ppf(0.5 + CONFIDENCE / 2) * error
+    return Estimate((gained - lost) / n, float(max(center - half, -1)), float(min(center + half, 1)), n)
+
+
+def _measured(outcomes: Outcomes, column: NDArray[np.bool_]) -> Column:
+    rows = outcomes.measured
+    return outcomes.ids[rows], column[rows]
+
+
+def _join(columns: Sequence[Column]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Columns over the same samples, stacked in the order of the ids."""
+    orders = [np.argsort(ids) for ids, _ in columns]
+    sorted_ids = [ids[order] for (ids, _), order in zip(columns, orders, strict=True)]
+    for other in sorted_ids[1:]:
+        if not np.array_equal(sorted_ids[0], other):
+            only = np.setxor1d(sorted_ids[0], other)
+            raise BadInput(
+                f"the measurements do not hold the same samples: {len(only)} are in only one of them, "
+                f"such as id {only[0]}; measure both on identical samples"
+            )
+    if len(sorted_ids[0]) == 0:
+        raise BadInput("no sample was measured: an accuracy needs at least one")
+    return sorted_ids[0], np.stack([column[order] for (_, column), order in zip(columns, orders, strict=True)])

@@ -1,0 +1,46 @@
+"""Counter-based noise: the same for a sample whatever batch, process or device it meets.
+
+The numbers of one sample come from the Philox generator (Salmon et al., 2011, *Parallel random numbers: as easy as
+1, 2, 3*), keyed by `(seed, sample id)` and counted by `(purpose, restart)`. Nothing is shared between samples, so the
+order and the size of batches cannot matter.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+__all__ = ["PURPOSES", "Kind", "sample_noise"]
+
+Kind = Literal["uniform", "normal"]
+# One independent stream for each use of noise; numbers are never reused, so that results stay comparable.
+PURPOSES = {"attack start": 0, "shift": 1}
+_WORD = (1 << 64) - 1
+
+
+def sample_noise(
+    ids: Tensor, shape: tuple[int, ...], *, kind: Kind, seed: int, purpose: str, restart: int, dtype: torch.dtype
+) -> Tensor:
+    """Noise of the given shape for every sample id, on the device of `ids`.
+
+    Args:
+        ids: Sample ids, `(B,)`, integers.
+        shape: Shape of the noise of one sample, such as `(C, H, W)`.
+        kind: `"uniform"` on [-1, 1) or `"normal"` with unit variance.
+        seed: Seed of the whole measurement.
+        purpose: A key of `PURPOSES`.
+        restart: Number of the draw, from 0.
+        dtype: Type of the result; the numbers are drawn in float64 and rounded.
+
+    Returns:
+        `(B, *shape)`.
+    """
+    counter = [0, 0, PURPOSES[purpose], restart]
+    rows = np.empty((len(ids), *shape))
+    for row, sample in zip(rows, ids.tolist(), strict=True):
+        key = np.array([seed & _WORD, sample & _WORD], dtype=np.uint64)
+        generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
+        row[...] = generator.uniform(-1.0, 1.0, shape) if kind == "uniform" else generator.standard_normal(shape)
+    return torch.from_numpy(rows).to(device=ids.device, dtype=dtype)

@@ -1,0 +1,23 @@
+"""Reports: everything a run can say, read from its store alone; no torch."""
+
+from seasoning.report.needs import Contender, contenders, needs, specific_soups, union_soup
+from seasoning.report.page import write_page
+from seasoning.report.results import CLEAN, Results
+from seasoning.report.tables import Table, comparisons, shifts_table, threats_table, verdict
+
+
+__all__ = [
+    "CLEAN",
+    "Contender",
+    "Results",
+    "Table",
+    "comparisons",
+    "contenders",
+    "needs",
+    "shifts_table",
+    "specific_soups",
+    "threats_table",
+    "union_soup",
+    "verdict",
+    "write_page",
+]
