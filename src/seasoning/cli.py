@@ -37,10 +37,15 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of training and of all random starts.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Setting as key=value, such as training.base_epochs=1; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="Setting as key=value, such as training.base_epochs=1; repeatable."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder, whatever its settings.")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Try the machinery in seconds; the numbers mean nothing.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in the folder, whatever its settings.")
+    ] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Try the machinery in seconds; the numbers mean nothing.")
+    ] = False,
 ) -> None:
     """Train robust ingredients on handwritten digits, mix them, choose soups, and write a page about it.
 
@@ -145,7 +150,14 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run
 def _progress() -> Iterator[Callable[[str, float, float], None]]:
     """A bar with the time left, on standard error; silent about itself where that is no terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description:<26}"),

@@ -24,48 +24,48 @@ class _Spec(BaseModel):
 class DataSpec(_Spec):
     """The data set, the sizes of its four parts, and its shifts."""
 
-    source: str = Field("digits", description="Name of the data set.")
-    train: Count = Field(900, description="Images to train on.")
-    validation: Count = Field(200, description="Images that choose checkpoints.")
-    selection: Count = Field(300, description="Images that choose soups.")
-    test: Count = Field(397, description="Images for the final numbers; nothing is chosen on them.")
+    source: str = Field(default="digits", description="Name of the data set.")
+    train: Count = Field(default=900, description="Images to train on.")
+    validation: Count = Field(default=200, description="Images that choose checkpoints.")
+    selection: Count = Field(default=300, description="Images that choose soups.")
+    test: Count = Field(default=397, description="Images for the final numbers; nothing is chosen on them.")
     shifts: tuple[str, ...] = Field(
-        ("noise", "blur", "contrast", "rotation", "occlusion"), description="Natural shifts of selection and test."
+        default=("noise", "blur", "contrast", "rotation", "occlusion"), description="Natural shifts to measure."
     )
 
 
 class TrainingSpec(_Spec):
     """How the ingredients are trained: one from scratch, the others as its fine-tuned copies."""
 
-    architecture: str = Field("resnet_small", description="Name of the network.")
-    attack_steps: Count = Field(10, description="AutoPGD steps of a training attack.")
-    batch_size: Count = Field(64, description="Images in a step.")
-    warmup_nominal: Epochs = Field(3, description="Epochs on clean images before the base meets its threat.")
-    warmup_half: Epochs = Field(2, description="Epochs at half the radius after them.")
-    base_epochs: Count = Field(15, description="Epochs of the base at its full radius.")
-    base_rate: Rate = Field(0.1, description="Peak learning rate of the base.")
-    finetune_epochs: Count = Field(4, description="Epochs of a fine-tune to another threat.")
-    finetune_rate: Rate = Field(0.05, description="Peak learning rate of such a fine-tune.")
-    nominal_epochs: Count = Field(10, description="Epochs of the nominal fine-tune.")
-    nominal_rate: Rate = Field(0.1, description="Peak learning rate of the nominal fine-tune.")
+    architecture: str = Field(default="resnet_small", description="Name of the network.")
+    attack_steps: Count = Field(default=10, description="AutoPGD steps of a training attack.")
+    batch_size: Count = Field(default=64, description="Images in a step.")
+    warmup_nominal: Epochs = Field(default=3, description="Epochs on clean images before the base meets its threat.")
+    warmup_half: Epochs = Field(default=2, description="Epochs at half the radius after them.")
+    base_epochs: Count = Field(default=15, description="Epochs of the base at its full radius.")
+    base_rate: Rate = Field(default=0.1, description="Peak learning rate of the base.")
+    finetune_epochs: Count = Field(default=4, description="Epochs of a fine-tune to another threat.")
+    finetune_rate: Rate = Field(default=0.05, description="Peak learning rate of such a fine-tune.")
+    nominal_epochs: Count = Field(default=10, description="Epochs of the nominal fine-tune.")
+    nominal_rate: Rate = Field(default=0.1, description="Peak learning rate of the nominal fine-tune.")
 
 
 class EvaluationSpec(_Spec):
     """How models are attacked when they are measured."""
 
-    suite: str = Field("default", description="Named protocol: which attack stands for each norm.")
-    steps: Count | None = Field(None, description="Steps of every attack instead of the protocol's own.")
+    suite: str = Field(default="default", description="Named protocol: which attack stands for each norm.")
+    steps: Count | None = Field(default=None, description="Steps of every attack instead of the protocol's own.")
 
 
 class RunSpec(_Spec):
     """A whole run: train ingredients, mix, search, measure, report."""
 
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of training and of all random starts.")
-    smoke: bool = Field(False, description="Whether the run only tries the machinery; its outcomes are marked.")
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Seed of training and of all random starts.")
+    smoke: bool = Field(default=False, description="Whether the run only tries the machinery; its outcomes are marked.")
     threats: tuple[str, ...] = Field(
-        ("linf:0.19", "l2:0.7", "l1:2"), description="One threat of each norm; the base is trained on the first."
+        default=("linf:0.19", "l2:0.7", "l1:2"), description="One threat of each norm, the base's first."
     )
-    grid_parts: Annotated[int, Field(ge=1)] = Field(8, description="Weights are multiples of 1 / grid_parts.")
+    grid_parts: Annotated[int, Field(ge=1)] = Field(default=8, description="Weights are multiples of 1 / grid_parts.")
     data: DataSpec = DataSpec()
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec = EvaluationSpec()

@@ -1,4 +1,4 @@
-"""Errors that say what was given, what was expected, and what to do; the command line prints them without a traceback."""
+"""Errors that say what was given, what was expected and what to do; printed without a traceback."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

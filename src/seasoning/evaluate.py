@@ -56,9 +56,7 @@ def evaluate(
         return concatenate([_outcomes(model, batch, attack, threat, seed) for batch in batches])
 
 
-def _outcomes(
-    model: Classifier, batch: Batch, attack: Attack | None, threat: Threat | None, seed: int
-) -> Outcomes:
+def _outcomes(model: Classifier, batch: Batch, attack: Attack | None, threat: Threat | None, seed: int) -> Outcomes:
     ids, x, y = _on_device_of(model, batch)
     check_batch(x, y)
     with torch.no_grad():

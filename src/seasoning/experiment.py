@@ -174,9 +174,7 @@ class _Kitchen:
             }
             for recipe, mark in zip(self._recipes, self._fingerprints, strict=True)
         }
-        attacks = {
-            text: describe(attack_for(Threat.parse(text), self._spec.evaluation)) for text in self._spec.threats
-        }
+        attacks = {text: describe(attack_for(Threat.parse(text), self._spec.evaluation)) for text in self._spec.threats}
         self._store.write_note("attacks", attacks)
         self._store.write_note("ingredients", notes)
 
@@ -289,7 +287,9 @@ def _claimed(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RunConflict(f"another process is at work in {folder}: wait for it, or choose another --out") from error
+            raise RunConflict(
+                f"another process is at work in {folder}: wait for it, or choose another --out"
+            ) from error
         yield
 
 

@@ -180,7 +180,8 @@ def _norm_linf(delta: Tensor) -> Tensor:
 
 
 def _norm_l2(delta: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(delta.flatten(1), dim=1)
+    length: Tensor = delta.flatten(1).norm(dim=1)
+    return length
 
 
 def _norm_l1(delta: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class Trained(NamedTuple):
 
 
 def recipes(spec: RunSpec) -> list[Recipe]:
-    """Every ingredient of a run in the order of training: the base, the fine-tunes to other threats, the nominal one."""
+    """Every ingredient in the order of training: the base, the fine-tunes to other threats, the nominal one."""
     training = spec.training
     base, *others = [Threat.parse(text) for text in spec.threats]
     half = Threat(base.norm, base.eps / 2)
@@ -70,11 +70,11 @@ def recipes(spec: RunSpec) -> list[Recipe]:
 
     # Straight at its full radius the base stalls: it first learns the clean images, then half the radius.
     climb = clean * training.warmup_nominal + against(half) * training.warmup_half
-    plans = [(base.norm, base, climb + against(base) * training.base_epochs, training.base_rate)]
-    plans += [
-        (threat.norm, threat, against(threat) * training.finetune_epochs, training.finetune_rate) for threat in others
+    plans: list[tuple[str, Threat | None, list[Objective], float]] = [
+        (base.norm, base, climb + against(base) * training.base_epochs, training.base_rate),
+        *[(each.norm, each, against(each) * training.finetune_epochs, training.finetune_rate) for each in others],
+        ("nominal", None, clean * training.nominal_epochs, training.nominal_rate),
     ]
-    plans += [("nominal", None, clean * training.nominal_epochs, training.nominal_rate)]
     made = []
     for name, threat, objectives, rate in plans:
         attack = None if threat is None else partial(apgd, loss="ce", steps=training.attack_steps)
@@ -155,4 +155,3 @@ def _told(path: Path) -> tuple[int, int]:
         raise BadInput(f"{path} was not written by this run: remove it, and it is trained again")
     about = json.loads(metadata[_METADATA])
     return about["epoch"], about["epochs"]
-

@@ -10,7 +10,15 @@ from torch.nn import functional
 from seasoning.errors import BadInput
 
 
-__all__ = ["cross_entropy", "dlr", "kl_divergence", "margin", "require_classes", "targeted_cross_entropy", "targeted_dlr"]
+__all__ = [
+    "cross_entropy",
+    "dlr",
+    "kl_divergence",
+    "margin",
+    "require_classes",
+    "targeted_cross_entropy",
+    "targeted_dlr",
+]
 
 # Keeps a ratio of logits finite where the logits in its denominator are all equal.
 _TINY = 1e-12

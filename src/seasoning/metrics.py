@@ -6,7 +6,7 @@ Differences are paired: both models are asked about the same samples.
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def union_column(*outcomes: Outcomes) -> Column:
     if not outcomes:
         raise BadInput("a union of no measurements: give the outcomes of at least one threat")
     ids, columns = _join([robust_column(each) for each in outcomes])
-    return ids, columns.all(axis=0)
+    return ids, np.logical_and.reduce(columns, axis=0)
 
 
 def proportion(successes: NDArray[np.bool_]) -> Estimate:
@@ -150,7 +150,7 @@ def _measured(outcomes: Outcomes, column: NDArray[np.bool_]) -> Column:
     return outcomes.ids[rows], column[rows]
 
 
-def _join(columns: Sequence[Column]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def _join(columns: Sequence[Column]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Columns over the same samples, stacked in the order of the ids."""
     orders = [np.argsort(ids) for ids, _ in columns]
     sorted_ids = [ids[order] for (ids, _), order in zip(columns, orders, strict=True)]

@@ -133,17 +133,20 @@ class Outcomes:
     @property
     def measured(self) -> NDArray[np.bool_]:
         """Which rows were measured, `(N,)`."""
-        return self.status == Status.MEASURED
+        rows: NDArray[np.bool_] = self.status == Status.MEASURED
+        return rows
 
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Which clean images are classified correctly, `(N,)`."""
-        return self.clean == self.labels
+        rows: NDArray[np.bool_] = self.clean == self.labels
+        return rows
 
     @property
     def robust(self) -> NDArray[np.bool_]:
         """Which samples are right both clean and under attack, `(N,)`."""
-        return self.correct & (self.adversarial == self.labels)
+        rows: NDArray[np.bool_] = self.correct & (self.adversarial == self.labels)
+        return rows
 
 
 def concatenate(blocks: Sequence[Outcomes]) -> Outcomes:

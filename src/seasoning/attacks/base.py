@@ -22,7 +22,7 @@ class AttackResult(NamedTuple):
         x_adv: The fooling image, or the clean one where none was found; in best-loss mode the image of highest loss,
             `(B, C, H, W)` in [0, 1].
         fooled: Whether `x_adv` is misclassified, `(B,)`.
-        loss: Highest loss met, `(B,)`; that of the clean image where nothing was tried.
+        loss: Highest loss met, `(B,)`; minus infinity where nothing was tried.
         gradients: Gradients used, `(B,)`.
     """
 

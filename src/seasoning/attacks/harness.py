@@ -51,7 +51,9 @@ def check_batch(x: Tensor, y: Tensor) -> None:
         BadInput: saying what was found.
     """
     if x.dim() < 2 or len(x) == 0 or not x.is_floating_point():
-        raise BadInput(f"images of shape {tuple(x.shape)} and type {x.dtype}: expected floats (B, C, H, W), B at least 1")
+        raise BadInput(
+            f"images of shape {tuple(x.shape)} and type {x.dtype}: expected floats (B, C, H, W), B at least 1"
+        )
     low, high = float(x.min()), float(x.max())
     if not (low >= 0 and high <= 1):
         raise BadInput(

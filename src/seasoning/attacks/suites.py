@@ -6,14 +6,14 @@ Source: Croce et al. 2023, *Seasoning model soups*, appendix B.2.
 from functools import partial
 
 from seasoning.attacks.apgd import apgd
-from seasoning.attacks.base import Attack
+from seasoning.attacks.base import AttackResult
 from seasoning.errors import UnknownName
 from seasoning.threat import Norm
 
 
 __all__ = ["SUITES", "suite_attack"]
 
-SUITES: dict[str, dict[Norm, Attack]] = {
+SUITES: dict[str, dict[Norm, partial[AttackResult]]] = {
     "default": {
         "linf": partial(apgd, loss="dlr", steps=40),
         "l2": partial(apgd, loss="dlr", steps=40),
@@ -27,8 +27,8 @@ SUITES: dict[str, dict[Norm, Attack]] = {
 }
 
 
-def suite_attack(suite: str, norm: Norm) -> Attack:
-    """The attack that a named suite uses for a norm.
+def suite_attack(suite: str, norm: Norm) -> partial[AttackResult]:
+    """The configured attack that a named suite uses for a norm.
 
     Raises:
         UnknownName: there is no such suite.

@@ -44,7 +44,9 @@ class Samples:
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.x) == len(self.y) > 0:
-            raise BadInput(f"{self.name}: {len(self.ids)} ids, {len(self.x)} images and {len(self.y)} labels: give as many")
+            raise BadInput(
+                f"{self.name}: {len(self.ids)} ids, {len(self.x)} images and {len(self.y)} labels: give as many"
+            )
 
     def __len__(self) -> int:
         return len(self.ids)

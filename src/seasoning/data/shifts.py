@@ -54,7 +54,9 @@ def rotation(x: Tensor, ids: Tensor, seed: int) -> Tensor:
     """Rotation by 25 degrees, to a side drawn for each sample."""
     left = _draw(x, ids, seed, 1).squeeze(1) < 0
     turned = [
-        functional.rotate(image, _ROTATION_DEGREES if side else -_ROTATION_DEGREES, functional.InterpolationMode.BILINEAR)
+        functional.rotate(
+            image, _ROTATION_DEGREES if side else -_ROTATION_DEGREES, functional.InterpolationMode.BILINEAR
+        )
         for image, side in zip(x, left.tolist(), strict=True)
     ]
     return torch.stack(turned).clamp(0, 1)

@@ -60,7 +60,7 @@ class _Block(nn.Module):
         return out + skip
 
 
-@register_model
+@register_model  # type: ignore[untyped-decorator]
 def resnet_small(
     pretrained: bool = False,
     *,

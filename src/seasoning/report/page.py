@@ -112,13 +112,17 @@ def _commands(results: Results) -> list[tuple[str, str, str]]:
     """For every chosen soup what it is for, its weights in words, and the command that writes it."""
     chosen = {"all threats at once": union_soup(results), "the mean of clean and shifts": single_soup(results)}
     chosen |= {f"{task} images": choice for task, choice in specific_soups(results).items()}
-    return [(use, spoken_weights(results, each.weights), _command(results, each.weights)) for use, each in chosen.items()]
+    return [
+        (use, spoken_weights(results, each.weights), _command(results, each.weights)) for use, each in chosen.items()
+    ]
 
 
 def _command(results: Results, weights: tuple[float, ...]) -> str:
     used = [(each.name, weight) for each, weight in zip(results.ingredients, weights, strict=True) if weight != 0]
     files = " ".join(f"ingredients/{name}.safetensors" for name, _ in used)
-    return f"seasoning mix {files} --weights {','.join(f'{weight:.12g}' for _, weight in used)} --out my-soup.safetensors"
+    return (
+        f"seasoning mix {files} --weights {','.join(f'{weight:.12g}' for _, weight in used)} --out my-soup.safetensors"
+    )
 
 
 def _points(estimate: metrics.Estimate) -> str:

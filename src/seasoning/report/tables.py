@@ -11,7 +11,17 @@ from seasoning.report.needs import Contender, contenders, specific_soups
 from seasoning.report.results import CLEAN, Results
 
 
-__all__ = ["Comparison", "Row", "Table", "comparisons", "percent", "shifts_table", "spoken_weights", "threats_table", "verdict"]
+__all__ = [
+    "Comparison",
+    "Row",
+    "Table",
+    "comparisons",
+    "percent",
+    "shifts_table",
+    "spoken_weights",
+    "threats_table",
+    "verdict",
+]
 
 
 class Row(NamedTuple):
@@ -76,8 +86,8 @@ def shifts_table(results: Results) -> Table:
     own = [_test(results, results.soup(specific[task].weights), task) for task in tasks]
     rows.append(Row("shift-specific soups", 1, _accuracies(own), one_model=False))
     note = (
-        f"Accuracy in %, {results.sizes['test']} test images under each condition, 95 % intervals (Wilson; of the mean: "
-        "bootstrap of base images). The mean is the plain mean of the columns, in parentheses where it is not one model."
+        f"Accuracy in %, {results.sizes['test']} test images under each condition, 95 % intervals (Wilson; of the "
+        "mean: bootstrap of base images). The mean is that of the columns, in parentheses where it is not one model."
     )
     return Table("Shifts", note, [*tasks, "mean"], rows)
 
@@ -104,7 +114,10 @@ def verdict(results: Results) -> str:
     figure = f"{100 * value:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
     figure += f", paired over {n} test images"
     if all(each.difference.low > 0 for each in against):
-        return f"Yes: the soup's union accuracy is above that of each single ingredient. The closest is {closest.name} ({figure})."
+        return (
+            "Yes: the soup's union accuracy is above that of each single ingredient. "
+            f"The closest is {closest.name} ({figure})."
+        )
     if value > 0:
         return (
             "Not shown: the soup's union accuracy is measured above that of each single ingredient, but for "

@@ -108,7 +108,7 @@ def train(
                     "lower the learning rate or the radius of the threat"
                 )
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
             optimizer.step()
         model.eval()
