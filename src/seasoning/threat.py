@@ -57,7 +57,7 @@ class Threat:
 
     def __str__(self) -> str:
         """The text that `parse` reads back to the same value."""
-        decimal, levels = repr(self.eps).removesuffix(".0"), round(self.eps * 255)
+        decimal, levels = repr(self.eps).removesuffix(".0"), round(min(self.eps, 1e9) * 255)
         in_levels = f"{levels}/255"
         exact = levels / 255 == self.eps
         return f"{self.norm}:{in_levels if exact and len(in_levels) < len(decimal) else decimal}"

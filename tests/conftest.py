@@ -1,0 +1,63 @@
+"""Models and data that several tests share, made in seconds."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from seasoning.checkpoint import State
+from seasoning.data import Samples, load_source, split_samples
+from seasoning.evaluate import evaluate
+from seasoning.metrics import accuracy
+from seasoning.models import Classifier, build_model
+from seasoning.threat import Threat
+from seasoning.training import Objective, adversarial, nominal, train
+
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits() -> dict[str, Samples]:
+    """Small parts of the digits: enough to learn from in seconds."""
+    return split_samples(load_source("digits"), {"train": 400, "validation": 100, "selection": 100, "test": 200})
+
+
+def fit(parts: dict[str, Samples], objectives: list[Objective], start: State | None = None, seed: int = 0) -> State:
+    """Parameters trained for a few epochs."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build_model("resnet_small", num_classes=10, state=start)
+    trained = train(
+        model.network,
+        model,
+        parts["train"],
+        objectives,
+        lambda each: accuracy(evaluate(each, parts["validation"])).value,
+        rate=0.1,
+        seed=seed,
+    )
+    return trained.state
+
+
+@pytest.fixture(scope="session")
+def nominal_state(digits: dict[str, Samples]) -> State:
+    """A network trained on clean images."""
+    return fit(digits, [nominal()] * 6)
+
+
+@pytest.fixture(scope="session")
+def robust_state(digits: dict[str, Samples], nominal_state: State) -> State:
+    """Its fine-tuned copy, somewhat robust to l_inf."""
+    return fit(digits, [adversarial(Threat("linf", 0.1), 3)] * 3, nominal_state)
+
+
+@pytest.fixture(scope="session")
+def robust_model(robust_state: State) -> Classifier:
+    return build_model("resnet_small", num_classes=10, state=robust_state)
+
+
+@pytest.fixture(scope="session")
+def few(digits: dict[str, Samples]) -> Samples:
+    """Forty test images, in batches of the whole."""
+    return replace(digits["test"].take(torch.arange(40), "digits/few"), batch_size=40)

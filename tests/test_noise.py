@@ -1,0 +1,40 @@
+import pytest
+import torch
+from torch import Tensor
+
+from seasoning.noise import Kind, sample_noise
+
+
+IDS = torch.tensor([7, 3, 1_000_000_007, -5])
+
+
+def draw(ids: Tensor, *, kind: Kind = "normal", seed: int = 0, purpose: str = "shift", restart: int = 0) -> Tensor:
+    return sample_noise(
+        ids, (2, 5, 5), kind=kind, seed=seed, purpose=purpose, restart=restart, dtype=torch.float64
+    )
+
+
+def test_noise_of_a_sample_does_not_depend_on_its_batch() -> None:
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(draw(IDS[order]), draw(IDS)[order], rtol=0, atol=0)
+    torch.testing.assert_close(draw(IDS[1:2]), draw(IDS)[1:2], rtol=0, atol=0)
+
+
+def test_samples_seeds_restarts_and_purposes_differ() -> None:
+    base = draw(IDS)
+    others = [draw(IDS, seed=1), draw(IDS, restart=1), draw(IDS, purpose="attack start"), base.roll(1, 0)]
+    assert all(bool((base != other).all()) for other in others)
+
+
+@pytest.mark.parametrize(("kind", "deviation"), [("uniform", 3**-0.5), ("normal", 1.0)])
+def test_distributions(kind: Kind, deviation: float) -> None:
+    noise = draw(torch.arange(2000), kind=kind)
+    assert abs(float(noise.mean())) < 0.02
+    assert float(noise.std()) == pytest.approx(deviation, rel=0.02)
+    if kind == "uniform":
+        assert float(noise.abs().max()) <= 1
+
+
+def test_an_unknown_purpose_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        draw(IDS, purpose="decoration")

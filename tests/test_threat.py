@@ -1,0 +1,41 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seasoning.errors import BadInput, UnknownName
+from seasoning.threat import NORMS, Norm, Threat
+
+
+@given(st.sampled_from(NORMS), st.floats(min_value=0, allow_infinity=False, allow_nan=False))
+def test_text_reads_back_to_the_same_value(norm: Norm, eps: float) -> None:
+    threat = Threat(norm, eps)
+    assert Threat.parse(str(threat)) == threat
+
+
+@pytest.mark.parametrize("text", ["linf:8/255", "l2:0.5", "l1:12", "linf:0.2", "l2:128/255", "l1:0"])
+def test_the_usual_texts_are_given_back(text: str) -> None:
+    assert str(Threat.parse(text)) == text
+
+
+def test_fractions_are_exact() -> None:
+    assert Threat.parse("linf:8/255").eps == 8 / 255
+
+
+@pytest.mark.parametrize("text", ["linf", "linf:", "linf:abc", "linf:-1", "linf:1/0", "linf:nan", "l2:inf"])
+def test_unreadable_radii_are_refused(text: str) -> None:
+    with pytest.raises(BadInput):
+        Threat.parse(text)
+
+
+def test_an_unknown_norm_names_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'linf'"):
+        Threat.parse("lifn:0.1")
+    with pytest.raises(UnknownName):
+        Threat("l3", 1.0)  # type: ignore[arg-type]
+
+
+def test_a_radius_that_is_no_number_is_refused() -> None:
+    with pytest.raises(BadInput, match="finite"):
+        Threat("l2", math.nan)
