@@ -1,13 +1,16 @@
 """Models and data that several tests share, made in seconds."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from seasoning.checkpoint import State
+from seasoning.config import RunSpec
 from seasoning.data import Samples, load_source, split_samples
-from seasoning.evaluate import evaluate
+from seasoning.evaluation import evaluate
+from seasoning.experiment import run
 from seasoning.metrics import accuracy
 from seasoning.models import Classifier, build_model
 from seasoning.threat import Threat
@@ -20,7 +23,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def digits() -> dict[str, Samples]:
     """Small parts of the digits: enough to learn from in seconds."""
-    return split_samples(load_source("digits"), {"train": 400, "validation": 100, "selection": 100, "test": 200})
+    return split_samples(load_source("digits"), {"train": 600, "validation": 100, "selection": 100, "test": 200})
 
 
 def fit(parts: dict[str, Samples], objectives: list[Objective], start: State | None = None, seed: int = 0) -> State:
@@ -43,13 +46,13 @@ def fit(parts: dict[str, Samples], objectives: list[Objective], start: State | N
 @pytest.fixture(scope="session")
 def nominal_state(digits: dict[str, Samples]) -> State:
     """A network trained on clean images."""
-    return fit(digits, [nominal()] * 6)
+    return fit(digits, [nominal()] * 10)
 
 
 @pytest.fixture(scope="session")
 def robust_state(digits: dict[str, Samples], nominal_state: State) -> State:
     """Its fine-tuned copy, somewhat robust to l_inf."""
-    return fit(digits, [adversarial(Threat("linf", 0.1), 3)] * 3, nominal_state)
+    return fit(digits, [adversarial(Threat("linf", 0.1), 4)] * 4, nominal_state)
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +64,11 @@ def robust_model(robust_state: State) -> Classifier:
 def few(digits: dict[str, Samples]) -> Samples:
     """Forty test images, in batches of the whole."""
     return replace(digits["test"].take(torch.arange(40), "digits/few"), batch_size=40)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a smoke run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    run(RunSpec().shrunk(), folder, watch=lambda doing, done, total: None)
+    return folder

@@ -31,7 +31,10 @@ def test_unions_join_on_the_sample_id() -> None:
 def test_wilson_intervals_are_those_of_the_formula() -> None:
     successes = np.array([True] * 8 + [False] * 2)
     z, n, p = 1.959964, 10, 0.8
-    center, half = (p + z**2 / (2 * n)) / (1 + z**2 / n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    center, half = (
+        (p + z**2 / (2 * n)) / (1 + z**2 / n),
+        z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n),
+    )
     assert metrics.proportion(successes)[:3] == pytest.approx((0.8, center - half, center + half), abs=1e-6)
 
 

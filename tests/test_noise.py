@@ -9,9 +9,7 @@ IDS = torch.tensor([7, 3, 1_000_000_007, -5])
 
 
 def draw(ids: Tensor, *, kind: Kind = "normal", seed: int = 0, purpose: str = "shift", restart: int = 0) -> Tensor:
-    return sample_noise(
-        ids, (2, 5, 5), kind=kind, seed=seed, purpose=purpose, restart=restart, dtype=torch.float64
-    )
+    return sample_noise(ids, (2, 5, 5), kind=kind, seed=seed, purpose=purpose, restart=restart, dtype=torch.float64)
 
 
 def test_noise_of_a_sample_does_not_depend_on_its_batch() -> None:

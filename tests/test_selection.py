@@ -43,7 +43,11 @@ def test_scores_are_those_of_the_estimates() -> None:
 
 def test_ties_go_to_the_most_even_mix() -> None:
     same = [candidate(weights, clean=[1, 0]) for weights in ((1.0, 0.0), (0.25, 0.75), (0.5, 0.5))]
-    assert [each.weights for each in choose(same, accuracy_on("clean"), top=3)] == [(0.5, 0.5), (0.25, 0.75), (1.0, 0.0)]
+    assert [each.weights for each in choose(same, accuracy_on("clean"), top=3)] == [
+        (0.5, 0.5),
+        (0.25, 0.75),
+        (1.0, 0.0),
+    ]
 
 
 def test_planted_best_soup_is_found_by_brute_force() -> None:

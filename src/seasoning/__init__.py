@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from seasoning.attacks import apgd
     from seasoning.checkpoint import load_ingredient
     from seasoning.errors import SeasoningError
-    from seasoning.evaluate import evaluate
+    from seasoning.evaluation import evaluate
     from seasoning.geometry import project
     from seasoning.metrics import Estimate, accuracy, robust_accuracy, union_accuracy
     from seasoning.models import build_model
@@ -45,6 +45,7 @@ _HOMES = {
     "apgd": "attacks",
     "build_model": "models",
     "check_mixable": "soup",
+    "evaluate": "evaluation",
     "load_ingredient": "checkpoint",
     "mix": "soup",
     "mix_files": "soup",
@@ -55,13 +56,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "evaluate":
-        # The module of that name takes the function's place here when it is imported: put the function back.
-        value = import_module("seasoning.evaluate").evaluate
-    elif name in _HOMES:
-        value = getattr(import_module(f"seasoning.{_HOMES[name]}"), name)
-    else:
+    if name not in _HOMES:
         raise AttributeError(f"module 'seasoning' has no attribute {name!r}")
+    value = getattr(import_module(f"seasoning.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 

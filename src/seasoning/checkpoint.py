@@ -4,6 +4,7 @@ import hashlib
 import logging
 import pickle
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,10 @@ def _opens_safetensors(path: Path, head: bytes) -> bool:
 
 def _read_pickle(path: Path) -> State:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+        # By its path torch would take a file of this suffix for safetensors, whatever is inside.
+        with path.open("rb") if path.suffix == ".safetensors" else nullcontext(path) as source:
+            mapped = source is path and _is_zip(path)
+            content = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "GLOBAL" in str(error):
             reason = str(error).splitlines()[0]

@@ -62,6 +62,8 @@ def demo(
         finished = experiment.run(asked, out, watch=watch)
     for table in finished.tables:
         _print_table(table)
+    if finished.smoke:
+        print("\nSmoke run: it only tried the machinery, the numbers mean nothing.")
     print(f"\nIs the soup more robust to all threats at once than any of its ingredients?\n{finished.verdict}\n")
     print(f"page: {finished.page}\nsoup: {finished.soup}")
 

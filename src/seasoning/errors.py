@@ -7,6 +7,9 @@ from difflib import get_close_matches
 __all__ = ["BadInput", "Mismatch", "RunConflict", "SeasoningError", "UnknownName", "nearest"]
 
 
+_MOST_LISTED = 30
+
+
 class SeasoningError(Exception):
     """Something that the person who called can mend; its text says how."""
 
@@ -29,14 +32,16 @@ class UnknownName(SeasoningError, LookupError):
     Args:
         kind: What was named, in the singular (`"shift"`).
         given: The name as given.
-        known: Every valid name, in the order to list them.
+        known: Every valid name; all are listed where they are few, the closest where they are many.
     """
 
     def __init__(self, kind: str, given: str, known: Iterable[str]) -> None:
         names = list(known)
         guess = nearest(given, names)
         hint = f"did you mean {guess!r}? " if guess else ""
-        super().__init__(f"unknown {kind} {given!r}: {hint}known are {', '.join(names)}")
+        listed = names if len(names) <= _MOST_LISTED else get_close_matches(given, names, n=8, cutoff=0)
+        which = "known are" if listed is names else f"the closest of {len(names)} are"
+        super().__init__(f"unknown {kind} {given!r}: {hint}{which} {', '.join(listed)}")
         self.nearest = guess
 
 

@@ -38,12 +38,13 @@ _SAVED = 0.5
 
 
 class Finished(NamedTuple):
-    """What a run came to: its tables, its answer in words, and where the page and the soup are."""
+    """What a run came to: its tables, its answer in words, where page and soup are, and whether it was a smoke run."""
 
     tables: tuple[Table, ...]
     verdict: str
     page: Path
     soup: Path
+    smoke: bool
 
 
 def run(spec: RunSpec | None, folder: Path, *, watch: Watch) -> Finished:
@@ -73,7 +74,8 @@ def run(spec: RunSpec | None, folder: Path, *, watch: Watch) -> Finished:
         results = Results(store)
         soup = kitchen.write_soup(union_soup(results).weights)
         page = write_page(results, folder / _PAGE)
-        return Finished((threats_table(results), shifts_table(results)), verdict(results), page, soup)
+        kitchen.meter.finish("done")
+        return Finished((threats_table(results), shifts_table(results)), verdict(results), page, soup, spec.smoke)
 
 
 def rewrite_report(folder: Path) -> Path:
@@ -146,7 +148,7 @@ class _Kitchen:
         self._fingerprints: list[str] = []
         self._robust = simplex(len(spec.threats), spec.grid_parts)
         self._all = simplex(len(self._recipes), spec.grid_parts)
-        self._meter = Meter(watch, self._work())
+        self.meter = Meter(watch, self._work())
 
     def train(self) -> None:
         """Train every ingredient, or read those that are there, and measure each on the validation split."""
@@ -156,9 +158,9 @@ class _Kitchen:
             doing = f"training {recipe.name}"
 
             def tell(epoch: int, score: float, doing: str = doing, work: float = recipe.work) -> None:
-                self._meter.advance(doing, work)
+                self.meter.advance(doing, work)
 
-            self._meter.advance(doing, 0)
+            self.meter.advance(doing, 0)
             folder = self._folder / _INGREDIENTS
             trained[recipe.name] = prepare_ingredient(recipe, folder, self._spec, self._parts, start, tell)
         self._states = [each.state for each in trained.values()]
@@ -216,7 +218,7 @@ class _Kitchen:
             seed=self._spec.seed,
             smoke=self._spec.smoke,
         )
-        self._meter.advance(doing, self._task_work(split, task) * (len(key.parts) if key.kind == "ensemble" else 1))
+        self.meter.advance(doing, self._task_work(split, task) * (len(key.parts) if key.kind == "ensemble" else 1))
         return outcomes
 
     def _build(self, key: ModelKey) -> nn.Module:

@@ -19,7 +19,7 @@ from seasoning.checkpoint import State, load_ingredient, read_metadata, save_sta
 from seasoning.config import RunSpec
 from seasoning.data import Samples
 from seasoning.errors import BadInput
-from seasoning.evaluate import evaluate
+from seasoning.evaluation import evaluate
 from seasoning.models import build_model
 from seasoning.threat import Threat
 from seasoning.training import Objective, adversarial, nominal, train

@@ -14,7 +14,7 @@ from torch import nn
 from seasoning.attacks import Attack, describe, suite_attack
 from seasoning.config import EvaluationSpec
 from seasoning.data import Samples
-from seasoning.evaluate import evaluate
+from seasoning.evaluation import evaluate
 from seasoning.outcomes import Measurement, ModelKey, Outcomes
 from seasoning.store import Store
 from seasoning.threat import Threat
@@ -39,8 +39,12 @@ class Meter:
 
     def advance(self, doing: str, work: float) -> None:
         """So much more is done."""
-        self._done += work
+        self._done = min(self._done + work, self._total)
         self._watch(doing, self._done, self._total)
+
+    def finish(self, doing: str) -> None:
+        """All of it is done: the total was an estimate."""
+        self.advance(doing, self._total)
 
 
 def attack_for(threat: Threat, spec: EvaluationSpec) -> Attack:

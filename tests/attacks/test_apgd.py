@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seasoning.attacks import LOSSES, apgd
 from seasoning.data import Samples
 from seasoning.errors import BadInput, UnknownName
-from seasoning.evaluate import evaluate
+from seasoning.evaluation import evaluate
 from seasoning.geometry import distance
 from seasoning.models import Classifier
 from seasoning.outcomes import Outcomes
@@ -57,7 +57,8 @@ def boundary(model: nn.Module, x: Tensor, y: Tensor, norm: Norm) -> Tensor:
     logits = model(x)
     gaps = logits.gather(1, y[:, None]) - logits
     rows = (layer.weight[y][:, None] - layer.weight[None]).norm(p=DUAL[norm], dim=2)
-    return (gaps / rows.clamp_min(1e-300)).scatter(1, y[:, None], torch.inf).amin(1).detach()
+    distances: Tensor = (gaps / rows.clamp_min(1e-300)).scatter(1, y[:, None], torch.inf).amin(1).detach()
+    return distances
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])

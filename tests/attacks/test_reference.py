@@ -35,12 +35,15 @@ def theirs(model: Classifier, x: Tensor, y: Tensor, norm: Norm, loss: str, seed:
     # It seeds torch's global generator, and warns of flat losses where samples are fooled already.
     with torch.random.fork_rng(), warnings.catch_warnings(action="ignore"):
         x_adv = attack.perturb(x, y)
-    return model(x_adv).argmax(1) == y
+    standing: Tensor = model(x_adv).argmax(1) == y
+    return standing
 
 
 @pytest.mark.parametrize("loss", ["ce", "dlr", "targeted-dlr"])
 @pytest.mark.parametrize("norm", NORMS)
-def test_as_strong_as_the_reference(robust_model: Classifier, digits: dict[str, Samples], norm: Norm, loss: str) -> None:
+def test_as_strong_as_the_reference(
+    robust_model: Classifier, digits: dict[str, Samples], norm: Norm, loss: str
+) -> None:
     x, y, ids = digits["test"].x, digits["test"].y, digits["test"].ids
     threat = Threat(norm, RADII[norm])
     targets = 3 if loss == "targeted-dlr" else None

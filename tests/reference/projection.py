@@ -34,4 +34,5 @@ def _onto_ball(delta: Vector, norm: Norm, eps: float) -> Vector:
     sizes = np.sort(np.abs(delta))[::-1]
     thresholds = (np.cumsum(sizes) - eps) / np.arange(1, len(sizes) + 1)
     threshold = thresholds[np.nonzero(sizes > thresholds)[0][-1]]
-    return np.sign(delta) * np.maximum(np.abs(delta) - threshold, 0)
+    shrunk: Vector = np.sign(delta) * np.maximum(np.abs(delta) - threshold, 0)
+    return shrunk

@@ -75,7 +75,7 @@ def build_model(name: str, *, num_classes: int, state: State | None = None, **op
         Mismatch: `state` does not fit.
     """
     if not timm.is_model(name):
-        raise UnknownName("architecture", name, timm.list_models(f"*{name[:4]}*")[:20] or ["resnet_small", "resnet18"])
+        raise UnknownName("architecture", name, timm.list_models())
     try:
         network = timm.create_model(name, num_classes=num_classes, **options)
     except TypeError as error:

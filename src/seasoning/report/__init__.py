@@ -3,13 +3,14 @@
 from seasoning.report.needs import Contender, contenders, needs, specific_soups, union_soup
 from seasoning.report.page import write_page
 from seasoning.report.results import CLEAN, Results
-from seasoning.report.tables import Table, comparisons, shifts_table, threats_table, verdict
+from seasoning.report.tables import Row, Table, comparisons, shifts_table, threats_table, verdict
 
 
 __all__ = [
     "CLEAN",
     "Contender",
     "Results",
+    "Row",
     "Table",
     "comparisons",
     "contenders",

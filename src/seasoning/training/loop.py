@@ -96,21 +96,18 @@ def train(
     per_epoch = math.ceil(len(samples) / batch_size)
     for epoch in range(progress["epoch"], len(objectives)):
         generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % _LARGEST_SEED)
+        batches = torch.randperm(len(samples), generator=generator).split(batch_size)
         model.train()
-        for number, rows in enumerate(torch.randperm(len(samples), generator=generator).split(batch_size)):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * cosine_rate(epoch * per_epoch + number, len(objectives) * per_epoch, warmup)
+        for number, rows in enumerate(batches):
+            share = cosine_rate(epoch * per_epoch + number, len(objectives) * per_epoch, warmup)
             attack_seed = int(torch.randint(_LARGEST_SEED, (1,), generator=generator))
             loss = objectives[epoch](model, samples.x[rows], samples.y[rows], attack_seed)
             if not bool(torch.isfinite(loss)):
                 raise SeasoningError(
-                    f"the loss became {float(loss)} in epoch {epoch + 1}, step {number + 1}: "
+                    f"the loss became {loss.item()} in epoch {epoch + 1}, step {number + 1}: "
                     "lower the learning rate or the radius of the threat"
                 )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
-            optimizer.step()
+            _step(optimizer, loss, rate * share)
         model.eval()
         score = validate(model)
         # Later epochs win ties: they have seen more of the schedule.
@@ -122,6 +119,16 @@ def train(
             _keep(resume, progress | {"network": network.state_dict(), "optimizer": optimizer.state_dict()})
         on_epoch(epoch, score)
     return Trained(progress["best"], progress["best_epoch"], progress["scores"])
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+    """One update along the clipped gradient of the loss."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+        nn.utils.clip_grad_norm_(group["params"], _CLIP)
+    optimizer.step()
 
 
 def _keep(path: Path, content: Mapping[str, Any]) -> None:

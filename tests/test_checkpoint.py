@@ -1,0 +1,139 @@
+import os
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from seasoning.checkpoint import State, fingerprint, load_ingredient, read_metadata, save_state
+from seasoning.errors import BadInput
+
+
+STATE = {"conv.weight": torch.arange(6.0).view(2, 3), "norm.count": torch.tensor(3), "half": torch.ones(2).bfloat16()}
+
+
+def assert_is_state(found: State) -> None:
+    content = dict(found)
+    assert set(content) == set(STATE)
+    assert all(torch.equal(content[name], STATE[name]) for name in STATE)
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    save_state(STATE, tmp_path / "a.safetensors", {"note": "hello"})
+    assert_is_state(load_ingredient(tmp_path / "a.safetensors"))
+    assert read_metadata(tmp_path / "a.safetensors") == {"note": "hello"}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("nest", [[], ["state_dict"], ["model"], ["ema", "state_dict"]])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module.", "model."])
+def test_torch_files_are_unpacked(tmp_path: Path, nest: list[str], prefix: str, legacy: bool) -> None:
+    content: object = {prefix + name: tensor for name, tensor in STATE.items()}
+    for name in reversed(nest):
+        content = {name: content, "epoch": 3}
+    torch.save(content, tmp_path / "a.ckpt", _use_new_zipfile_serialization=not legacy)
+    assert_is_state(load_ingredient(tmp_path / "a.ckpt"))
+
+
+def test_files_are_told_apart_by_content(tmp_path: Path) -> None:
+    save_file(STATE, str(tmp_path / "a.pt"))
+    torch.save(STATE, tmp_path / "b.safetensors")
+    assert_is_state(load_ingredient(tmp_path / "a.pt"))
+    assert_is_state(load_ingredient(tmp_path / "b.safetensors"))
+
+
+def test_tensors_are_read_when_asked_for(tmp_path: Path) -> None:
+    save_state(STATE, tmp_path / "a.safetensors", {})
+    state = load_ingredient(tmp_path / "a.safetensors")
+    assert len(state) == 3
+    assert "conv.weight" in state
+    with pytest.raises(KeyError):
+        state["absent"]
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, ("touch hacked",)
+
+
+def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": _Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(BadInput, match="wants to run code"):
+        load_ingredient("evil.pt")
+    assert not (tmp_path / "hacked").exists()
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_damaged_files_are_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "safetensors":
+        save_state(STATE, path, {})
+    else:
+        torch.save(STATE, path)
+    truncated(path)
+    with pytest.raises(BadInput, match="damaged"):
+        load_ingredient(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"12345678{ not json", b"PK and no zip"])
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(BadInput, match=r"a\.pt"):
+        load_ingredient(tmp_path / "a.pt")
+
+
+def test_checkpoints_without_parameters_are_refused(tmp_path: Path) -> None:
+    torch.save({"epoch": 3, "loss": 0.5}, tmp_path / "a.pt")
+    with pytest.raises(BadInput, match=r"\['epoch', 'loss'\] and no parameters"):
+        load_ingredient(tmp_path / "a.pt")
+    torch.save([1, 2], tmp_path / "b.pt")
+    with pytest.raises(BadInput, match="holds a list"):
+        load_ingredient(tmp_path / "b.pt")
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "linf.safetensors").write_bytes(b"")
+    with pytest.raises(BadInput, match=r"did you mean .*linf\.safetensors"):
+        load_ingredient(tmp_path / "lnif.safetensors")
+    with pytest.raises(BadInput, match="no checkpoint"):
+        load_ingredient(tmp_path / "nowhere" / "a.pt")
+
+
+def test_pretrained_models_load_through_timm(tmp_path: Path) -> None:
+    network = timm.create_model("resnet10t", num_classes=3)
+    timm.models.save_for_hf(network, tmp_path, model_config={"num_classes": 3}, safe_serialization=True)
+    state = load_ingredient(f"local-dir:{tmp_path}")
+    assert fingerprint(state) == fingerprint(network.state_dict())
+    with pytest.raises(BadInput, match="could not be loaded by timm"):
+        load_ingredient("timm:no_such_network")
+
+
+def test_fingerprints_are_of_the_content(tmp_path: Path) -> None:
+    save_state(STATE, tmp_path / "a.safetensors", {"note": "x"})
+    torch.save(dict(reversed(STATE.items())), tmp_path / "a.pt")
+    mark = fingerprint(STATE)
+    assert fingerprint(load_ingredient(tmp_path / "a.safetensors")) == mark
+    assert fingerprint(load_ingredient(tmp_path / "a.pt")) == mark
+    changes: list[dict[str, Tensor]] = [
+        {"conv.weight": STATE["conv.weight"].view(3, 2)},
+        {"conv.weight": STATE["conv.weight"] + 1e-6},
+        {"norm.count": torch.tensor(3.0)},
+        {"extra": torch.zeros(1)},
+    ]
+    assert all(fingerprint(STATE | change) != mark for change in changes)
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
+    save_state(STATE, tmp_path / "a.safetensors", {})
+    before = (tmp_path / "a.safetensors").read_bytes()
+    with pytest.raises((TypeError, ValueError)):
+        save_state(STATE, tmp_path / "a.safetensors", {"note": 3})  # type: ignore[dict-item]
+    assert (tmp_path / "a.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]

@@ -1,0 +1,105 @@
+"""The command line as its users meet it: real processes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from seasoning.checkpoint import save_state
+
+
+def seasoning(*arguments: str | Path, expect: int = 0) -> str:
+    """Run the command and return what it printed, outputs and errors together."""
+    command = [str(Path(sys.executable).with_name("seasoning")), *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    printed = done.stdout + done.stderr
+    assert done.returncode == expect, printed
+    assert "Traceback" not in printed
+    return printed
+
+
+def test_help_names_every_command_and_imports_no_torch() -> None:
+    printed = seasoning("--help")
+    assert all(f" {name} " in printed for name in ("demo", "mix", "check", "evaluate", "report"))
+    probe = "import sys; from seasoning.cli import app; assert 'torch' not in sys.modules and 'timm' not in sys.modules"
+    subprocess.run([sys.executable, "-c", probe], check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (["dmeo"], "demo"),
+        (["demo", "--sed", "3"], "--seed"),
+        (["demo", "--set", "treats=[]"], "threats"),
+        (["demo", "--set", "data.source=digis"], "digits"),
+        (["demo", "--set", 'threats=["linff:0.1", "l2:1", "l1:1"]'], "linf"),
+        (["evaluate", "x.safetensors", "--arch", "resnet_small", "--threat", "l22:1"], "l2"),
+        (["evaluate", "x.safetensors", "--arch", "resnet_small", "--data", "digts"], "digits"),
+    ],
+)
+def test_unknown_names_exit_with_2_and_the_nearest(tmp_path: Path, arguments: list[str], near: str) -> None:
+    out = ["--out", str(tmp_path / "run")] if arguments[0] in ("demo", "evaluate") else []
+    printed = seasoning(*arguments, *out, expect=2)
+    assert re.search(rf"[Dd]id you mean '?{re.escape(near)}|[Pp]ossible options: .*{re.escape(near)}", printed), printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_checkpoints_that_do_not_fit_name_tensor_and_shapes(finished: Path, tmp_path: Path) -> None:
+    save_state({"stem.weight": torch.zeros(16, 1, 5, 5)}, tmp_path / "other.safetensors", {})
+    ingredient = finished / "ingredients" / "linf.safetensors"
+    out = tmp_path / "soup.safetensors"
+    other = tmp_path / "other.safetensors"
+    printed = seasoning("mix", ingredient, other, "--weights", "0.5,0.5", "--out", out, expect=2)
+    assert "error: tensor" in printed
+    assert not out.exists()
+    printed = seasoning("evaluate", other, "--arch", "resnet_small", "--out", tmp_path, expect=2)
+    wrong = (
+        "error: tensor 'stem.weight' has shape (16, 1, 5, 5) in the checkpoint, the architecture wants (16, 1, 3, 3)"
+    )
+    assert wrong in printed
+
+
+def test_mixing_and_checking_files(finished: Path, tmp_path: Path) -> None:
+    files = [finished / "ingredients" / f"{name}.safetensors" for name in ("linf", "l2")]
+    out = tmp_path / "soup.safetensors"
+    assert str(out) in seasoning("mix", *files, "--weights", "0.25,0.75", "--out", out)
+    assert seasoning("check", *files).endswith("mix\n")
+    assert "exists" in seasoning("mix", *files, "--weights", "0.25,0.75", "--out", out, expect=2)
+    assert "sum to 1.25" in seasoning("mix", *files, "--weights", "0.5,0.75", "--out", tmp_path / "b", expect=2)
+    assert "expected numbers" in seasoning("mix", *files, "--weights", "half", "--out", tmp_path / "b", expect=2)
+
+
+def test_the_command_on_the_page_makes_the_soup(finished: Path, tmp_path: Path) -> None:
+    page = (finished / "report.html").read_text()
+    command = re.search(r"seasoning (mix .*) --out my-soup.safetensors", page)
+    assert command is not None
+    arguments = [finished / each if each.startswith("ingredients/") else each for each in command[1].split()]
+    seasoning(*arguments, "--out", tmp_path / "my-soup.safetensors")
+    from seasoning.checkpoint import fingerprint, load_ingredient
+
+    ours, theirs = (load_ingredient(path) for path in (tmp_path / "my-soup.safetensors", finished / "soup.safetensors"))
+    assert fingerprint(ours) == fingerprint(theirs)
+
+
+def test_evaluate_prints_intervals(finished: Path, tmp_path: Path) -> None:
+    soup = finished / "soup.safetensors"
+    printed = seasoning("evaluate", soup, "--arch", "resnet_small", "--threat", "linf:0.01", "--out", tmp_path / "e")
+    assert re.search(r"clean +\d+\.\d \[\d+\.\d, \d+\.\d\] +\(397 images\)", printed)
+    assert re.search(r"linf:0\.01 +\d+\.\d \[", printed)
+
+
+def test_a_folder_of_another_run_is_refused_and_resume_goes_on(finished: Path, tmp_path: Path) -> None:
+    printed = seasoning("demo", "--out", finished, expect=2)
+    assert "holds another run" in printed
+    assert "--resume" in printed
+    printed = seasoning("demo", "--resume", "--out", finished)
+    assert f"soup: {finished / 'soup.safetensors'}" in printed
+    assert "Is the soup more robust" in printed
+    assert "smoke" in printed.lower()
+    printed = seasoning("report", finished)
+    assert str(finished / "report.html") in printed

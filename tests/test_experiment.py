@@ -1,0 +1,227 @@
+"""Whole runs, in small: interrupted, killed, refused, and never measured twice."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seasoning import experiment, measuring
+from seasoning.checkpoint import fingerprint, load_ingredient
+from seasoning.config import EvaluationSpec, RunSpec, resolve
+from seasoning.errors import BadInput, Mismatch, RunConflict, UnknownName
+from seasoning.outcomes import Measurement, ModelKey, Outcomes
+from seasoning.report import Results, needs, union_soup
+from seasoning.soup import mix
+from seasoning.store import Store
+from seasoning.threat import Threat
+
+
+def silent(doing: str, done: float, total: float) -> None:
+    """Watches and says nothing."""
+
+
+def contents(folder: Path) -> dict[Measurement, Outcomes]:
+    with Store(folder / "outcomes.sqlite") as store:
+        found = {asked: store.outcomes(asked) for asked in store.measurements()}
+    assert all(outcomes is not None for outcomes in found.values())
+    return {asked: outcomes for asked, outcomes in found.items() if outcomes is not None}
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    first, second = contents(one), contents(other)
+    assert first.keys() == second.keys()
+    for asked, outcomes in first.items():
+        for name, column in outcomes.columns().items():
+            assert np.array_equal(column, second[asked].columns()[name]), (asked, name)
+    assert (one / "soup.safetensors").read_bytes() == (other / "soup.safetensors").read_bytes()
+
+
+def block_rows(folder: Path) -> int:
+    connection = sqlite3.connect(folder / "outcomes.sqlite")
+    (count,) = connection.execute("SELECT COUNT(*) FROM block").fetchone()
+    connection.close()
+    return int(count)
+
+
+def test_a_run_leaves_what_it_says(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()} - {"outcomes.sqlite-shm", "outcomes.sqlite-wal"}
+    assert names == {".lock", "ingredients", "outcomes.sqlite", "report.html", "soup.safetensors"}
+    assert {path.name for path in (finished / "ingredients").iterdir()} == {
+        "l1.safetensors",
+        "l2.safetensors",
+        "linf.safetensors",
+        "nominal.safetensors",
+    }
+    with Store(finished / "outcomes.sqlite") as store:
+        results = Results(store)
+        assert all(results.outcomes(model, "test", task) is not None for model, task in needs(results))
+        states = [
+            load_ingredient(finished / "ingredients" / f"{each.name}.safetensors") for each in results.ingredients
+        ]
+        chosen = union_soup(results).weights
+    assert fingerprint(load_ingredient(finished / "soup.safetensors")) == fingerprint(mix(states, chosen))
+
+
+def test_nothing_is_chosen_on_test_images(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for: list[str] = []
+    look_up = Results.outcomes
+
+    def watched(self: Results, model: ModelKey, split: str, task: str) -> Outcomes | None:
+        asked_for.append(split)
+        return look_up(self, model, split, task)
+
+    monkeypatch.setattr(Results, "outcomes", watched)
+    with Store(finished / "outcomes.sqlite") as store:
+        needs(Results(store))
+    assert set(asked_for) == {"selection"}
+    asked = contents(finished)
+    ids = {part: next(o.ids for a, o in asked.items() if a.data == f"digits/{part}") for part in ("selection", "test")}
+    assert not set(ids["selection"]) & set(ids["test"])
+
+
+def test_outcomes_of_a_smoke_run_are_marked(finished: Path) -> None:
+    assert all(each.smoke for each in contents(finished))
+
+
+def test_a_second_run_does_nothing_again(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+
+    def never(*args: object, **options: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(measuring, "evaluate", never)
+    monkeypatch.setattr("seasoning.ingredients.train", never)
+    before = block_rows(folder)
+    experiment.run(RunSpec().shrunk(), folder, watch=silent)
+    assert block_rows(folder) == before
+    assert_same_run(finished, folder)
+
+
+def kill_when(folder: Path, ready: Callable[[], bool]) -> None:
+    """Start a run as a process of its own and kill it, without warning, once something is there."""
+    command = [str(Path(sys.executable).with_name("seasoning")), "demo", "--smoke", "--out", str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    try:
+        deadline = time.monotonic() + 60
+        while not ready():
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline, "the run never came so far"
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+
+
+def test_killed_runs_go_on_and_end_with_the_same_numbers(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    kill_when(folder, (folder / "ingredients" / "linf.training").exists)
+    kill_when(folder, (folder / "ingredients" / "l1.training").exists)
+    kill_when(folder, lambda: (folder / "outcomes.sqlite").exists() and block_rows(folder) > 12)
+    before = block_rows(folder)
+    assert 12 < before < block_rows(finished)
+    experiment.run(None, folder, watch=silent)
+    assert block_rows(folder) == block_rows(finished)
+    assert_same_run(finished, folder)
+
+
+def test_another_run_in_the_folder_is_refused_with_the_differences(finished: Path) -> None:
+    spec = resolve(["seed=5", "training.base_epochs=2"], RunSpec().shrunk())
+    with pytest.raises(RunConflict) as caught:
+        experiment.run(spec, finished, watch=silent)
+    assert "seed is 0 there and 5 here" in str(caught.value)
+    assert "training.base_epochs is 1 there and 2 here" in str(caught.value)
+    assert "--resume" in str(caught.value)
+
+
+def test_a_folder_of_something_else_is_refused_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    for spec in (RunSpec(), None):
+        with pytest.raises(RunConflict, match=r"thesis\.tex"):
+            experiment.run(spec, tmp_path, watch=silent)
+    assert not (tmp_path / "outcomes.sqlite").exists()
+
+
+def test_nothing_to_go_on_with_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RunConflict, match="no run to go on with"):
+        experiment.run(None, tmp_path, watch=silent)
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
+    def meddle(doing: str, done: float, total: float) -> None:
+        with pytest.raises(RunConflict, match="another process"):
+            experiment.run(RunSpec().shrunk(), tmp_path, watch=silent)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(RunSpec().shrunk(), tmp_path, watch=meddle)
+
+
+@pytest.mark.parametrize(
+    ("setting", "near"),
+    [
+        ("data.source=digitz", "digits"),
+        ('data.shifts=["blurr"]', "blur"),
+        ("training.architecture=resnet_smal", "resnet_small"),
+        ("evaluation.suite=defaults", "default"),
+    ],
+)
+def test_unknown_names_are_refused_before_any_work(tmp_path: Path, setting: str, near: str) -> None:
+    with pytest.raises(UnknownName, match=f"did you mean '{near}'"):
+        experiment.run(resolve([setting], RunSpec()), tmp_path / "run", watch=silent)
+    assert not (tmp_path / "run").exists()
+
+
+def test_progress_reaches_its_end_and_never_falls(tmp_path: Path) -> None:
+    seen: list[tuple[float, float]] = []
+    experiment.run(RunSpec().shrunk(), tmp_path, watch=lambda doing, done, total: seen.append((done, total)))
+    assert len({total for _, total in seen}) == 1
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[-1][0] == seen[-1][1]
+    assert all(done < 0.98 * total for done, total in seen[: len(seen) // 2])
+
+
+def evaluate_soup(finished: Path, folder: Path, architecture: str = "resnet_small") -> dict[str, float]:
+    numbers = experiment.evaluate_checkpoint(
+        finished / "soup.safetensors",
+        architecture=architecture,
+        data="digits",
+        split="test",
+        threats=[Threat("linf", 0.05), Threat("l1", 0.5)],
+        evaluation=EvaluationSpec(steps=5),
+        seed=0,
+        folder=folder,
+        watch=silent,
+    )
+    return {name: number.value for name, number in numbers.items()}
+
+
+def test_a_checkpoint_is_measured_and_kept(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = evaluate_soup(finished, tmp_path)
+    assert list(numbers) == ["clean", "linf:0.05", "l1:0.5", "union"]
+    assert numbers["union"] <= min(numbers["linf:0.05"], numbers["l1:0.5"]) <= numbers["clean"]
+    monkeypatch.setattr(measuring, "evaluate", None)
+    assert evaluate_soup(finished, tmp_path) == numbers
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(Mismatch, match=r"lacks tensor 'conv1.*' of shape"):
+        evaluate_soup(finished, tmp_path, architecture="resnet10t")
+
+
+def test_reports_of_no_run_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no run in"):
+        experiment.rewrite_report(tmp_path)
+    with Store(tmp_path / "outcomes.sqlite"):
+        pass
+    with pytest.raises(BadInput, match="no run with trained ingredients"):
+        experiment.rewrite_report(tmp_path)
