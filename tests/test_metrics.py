@@ -106,6 +106,20 @@ def test_intervals_of_means_cover() -> None:
     assert 0.9 <= hits / 200 <= 0.99
 
 
+def test_differences_of_means_are_paired() -> None:
+    random = np.random.default_rng(5)
+    base = random.random(300)
+    better, worse = [column(random, base, 0.72)] * 3, [column(random, base, 0.7)] * 3
+    paired = metrics.mean_difference(better, worse)
+    assert paired.value == pytest.approx(metrics.mean_accuracy(*better).value - metrics.mean_accuracy(*worse).value)
+    # The few images that differ all speak for the first: unpaired intervals of this width would hide it.
+    assert 0 < paired.low < paired.high < 0.05
+    assert metrics.mean_difference(worse, better).value == -paired.value
+    assert metrics.mean_difference(better, better)[:3] == (0, 0, 0)
+    with pytest.raises(BadInput, match="same samples"):
+        metrics.mean_difference(better, [(ids + 1, each) for ids, each in worse])
+
+
 def test_nothing_measured_is_an_error_not_a_zero() -> None:
     nothing = outcomes(labels=[0], clean=[0], adversarial=[0], missing=[0])
     for count in (metrics.accuracy, metrics.robust_accuracy, metrics.union_accuracy):

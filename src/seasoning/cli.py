@@ -64,7 +64,8 @@ def demo(
         _print_table(table)
     if finished.smoke:
         print("\nSmoke run: it only tried the machinery, the numbers mean nothing.")
-    print(f"\nIs the soup more robust to all threats at once than any of its ingredients?\n{finished.verdict}\n")
+    print("\nIs the soup more robust to all threats at once than any of its ingredients?")
+    print(*finished.answers, sep="\n", end="\n\n")
     print(f"page: {finished.page}\nsoup: {finished.soup}")
 
 

@@ -21,7 +21,18 @@ from seasoning.measuring import Meter, attack_for, measure
 from seasoning.metrics import Estimate
 from seasoning.models import Classifier, build_model
 from seasoning.outcomes import ModelKey, Outcomes
-from seasoning.report import CLEAN, Results, Table, needs, shifts_table, threats_table, union_soup, verdict, write_page
+from seasoning.report import (
+    CLEAN,
+    Results,
+    Table,
+    needs,
+    shift_verdict,
+    shifts_table,
+    threats_table,
+    union_soup,
+    verdict,
+    write_page,
+)
 from seasoning.search import Proposal, grid, run_strategy, simplex
 from seasoning.soup import Ensemble, mix
 from seasoning.store import Store
@@ -38,10 +49,10 @@ _SAVED = 0.5
 
 
 class Finished(NamedTuple):
-    """What a run came to: its tables, its answer in words, where page and soup are, and whether it was a smoke run."""
+    """What a run came to: its tables, its answers in words, where page and soup are, and whether it was a smoke run."""
 
     tables: tuple[Table, ...]
-    verdict: str
+    answers: tuple[str, ...]
     page: Path
     soup: Path
     smoke: bool
@@ -75,7 +86,8 @@ def run(spec: RunSpec | None, folder: Path, *, watch: Watch) -> Finished:
         soup = kitchen.write_soup(union_soup(results).weights)
         page = write_page(results, folder / _PAGE)
         kitchen.meter.finish("done")
-        return Finished((threats_table(results), shifts_table(results)), verdict(results), page, soup, spec.smoke)
+        tables, answers = (threats_table(results), shifts_table(results)), (verdict(results), shift_verdict(results))
+        return Finished(tables, answers, page, soup, spec.smoke)
 
 
 def rewrite_report(folder: Path) -> Path:

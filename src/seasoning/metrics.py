@@ -22,6 +22,7 @@ __all__ = [
     "accuracy",
     "clean_column",
     "mean_accuracy",
+    "mean_difference",
     "paired_difference",
     "proportion",
     "robust_accuracy",
@@ -106,6 +107,27 @@ def mean_accuracy(*columns: Column) -> Estimate:
     Returns:
         `n` counts base images.
     """
+    return _mean_over_base_images([(ids, column.astype(float)) for ids, column in columns])
+
+
+def mean_difference(first: Sequence[Column], second: Sequence[Column]) -> Estimate:
+    """Mean accuracy over data sets of one model minus that of another, paired by sample, resampling base images.
+
+    Args:
+        first: One column for each data set.
+        second: The other model's, over the same samples in the same order of data sets.
+
+    Raises:
+        BadInput: the two do not hold the same samples.
+    """
+    differences = []
+    for one, other in zip(first, second, strict=True):
+        ids, (mine, theirs) = _join([one, other])
+        differences.append((ids, mine.astype(float) - theirs))
+    return _mean_over_base_images(differences)
+
+
+def _mean_over_base_images(columns: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]]) -> Estimate:
     if not columns:
         raise BadInput("a mean over no data sets: give at least one column")
     ids = reduce(np.union1d, [ids for ids, _ in columns])

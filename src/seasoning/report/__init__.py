@@ -3,7 +3,7 @@
 from seasoning.report.needs import Contender, contenders, needs, specific_soups, union_soup
 from seasoning.report.page import write_page
 from seasoning.report.results import CLEAN, Results
-from seasoning.report.tables import Row, Table, comparisons, shifts_table, threats_table, verdict
+from seasoning.report.tables import Row, Table, comparisons, shift_verdict, shifts_table, threats_table, verdict
 
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "comparisons",
     "contenders",
     "needs",
+    "shift_verdict",
     "shifts_table",
     "specific_soups",
     "threats_table",

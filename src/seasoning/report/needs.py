@@ -7,7 +7,7 @@ from seasoning.report.results import CLEAN, Results
 from seasoning.selection import Choice, accuracy_on, choose, mean_over, union_over
 
 
-__all__ = ["Contender", "contenders", "needs", "single_soup", "specific_soups", "union_soup"]
+__all__ = ["Contender", "best_ingredient", "contenders", "needs", "single_soup", "specific_soups", "union_soup"]
 
 
 class Contender(NamedTuple):
@@ -35,6 +35,14 @@ def single_soup(results: Results) -> Choice:
     """The soup of the best mean over the clean data set and its shifts on the selection split."""
     tasks = (CLEAN, *results.shifts)
     return choose(results.candidates(tasks), mean_over(tasks))[0]
+
+
+def best_ingredient(results: Results) -> str:
+    """The ingredient of the best mean over the clean data set and its shifts on the selection split."""
+    tasks = (CLEAN, *results.shifts)
+    alone = [each for each in results.candidates(tasks) if max(each.weights) == 1]
+    weights = choose(alone, mean_over(tasks))[0].weights
+    return results.ingredients[weights.index(1)].name
 
 
 def specific_soups(results: Results) -> dict[str, Choice]:

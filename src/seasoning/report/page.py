@@ -13,7 +13,15 @@ from seasoning.files import replacing
 from seasoning.report.figures import intervals_figure, ternary_figure
 from seasoning.report.needs import contenders, single_soup, specific_soups, union_soup
 from seasoning.report.results import CLEAN, Results
-from seasoning.report.tables import comparisons, percent, shifts_table, spoken_weights, threats_table, verdict
+from seasoning.report.tables import (
+    comparisons,
+    percent,
+    shift_verdict,
+    shifts_table,
+    spoken_weights,
+    threats_table,
+    verdict,
+)
 from seasoning.selection import Candidate
 
 
@@ -51,6 +59,7 @@ def _content(results: Results) -> dict[str, Any]:
         "validation": _validation(results),
         "threats": threats,
         "shifts": shifts_table(results),
+        "shift_verdict": shift_verdict(results),
         "comparisons": comparisons(results),
         "triangles": _triangles(results),
         "intervals": _picture(

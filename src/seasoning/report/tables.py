@@ -7,7 +7,7 @@ from seasoning import metrics
 from seasoning.errors import BadInput
 from seasoning.metrics import Estimate
 from seasoning.outcomes import ModelKey, Outcomes
-from seasoning.report.needs import Contender, contenders, specific_soups
+from seasoning.report.needs import Contender, best_ingredient, contenders, specific_soups
 from seasoning.report.results import CLEAN, Results
 
 
@@ -17,6 +17,7 @@ __all__ = [
     "Table",
     "comparisons",
     "percent",
+    "shift_verdict",
     "shifts_table",
     "spoken_weights",
     "threats_table",
@@ -101,6 +102,22 @@ def comparisons(results: Results) -> list[Comparison]:
         for name, each in models.items()
         if each.model != models["union soup"].model
     ]
+
+
+def shift_verdict(results: Results) -> str:
+    """Whether the single soup beats the best ingredient under the shifts, in plain words."""
+    tasks = (CLEAN, *results.shifts)
+    models, rival = {each.name: each.model for each in contenders(results)}, best_ingredient(results)
+    soup, ingredient = (
+        [metrics.clean_column(_test(results, models[name], task)) for task in tasks] for name in ("single soup", rival)
+    )
+    value, low, high, n = metrics.mean_difference(soup, ingredient)
+    figure = f"{100 * value:+.1f} points of mean accuracy, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
+    answer = "above" if low > 0 else "below" if high < 0 else "neither shown above nor below"
+    return (
+        f"On the test split the single soup is {answer} the ingredient {rival}, the best of them on the selection "
+        f"split ({figure}, paired over {n} base images)."
+    )
 
 
 def verdict(results: Results) -> str:
