@@ -1,4 +1,4 @@
-"""At which radii does each specialist of the digits keep 50 to 80 % of the validation images?
+"""The radii at which each specialist of the digits keeps 50 to 80 % of the validation images.
 
 For every radius a specialist is trained for it (l_inf from scratch; l_2 and l_1 fine-tuned from the l_inf one of the
 default radius) and measured at it on the validation split with the default protocol. The defaults of `seasoning demo`

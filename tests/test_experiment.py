@@ -106,11 +106,11 @@ def test_a_second_run_does_nothing_again(finished: Path, tmp_path: Path, monkeyp
     assert_same_run(finished, folder)
 
 
-def kill_when(folder: Path, ready: Callable[[], bool]) -> None:
-    """Start a run as a process of its own and kill it, without warning, once something is there."""
+def stop_when(folder: Path, ready: Callable[[], bool], sign: signal.Signals) -> tuple[int, str]:
+    """Start a run as a process of its own and send it a signal once something is there."""
     command = [str(Path(sys.executable).with_name("seasoning")), "demo", "--smoke", "--out", str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, text=True)
     try:
         deadline = time.monotonic() + 60
         while not ready():
@@ -118,20 +118,32 @@ def kill_when(folder: Path, ready: Callable[[], bool]) -> None:
             assert time.monotonic() < deadline, "the run never came so far"
             time.sleep(0.005)
     finally:
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        process.send_signal(sign)
+        _, said = process.communicate()
+    return process.returncode, said
 
 
 def test_killed_runs_go_on_and_end_with_the_same_numbers(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    kill_when(folder, (folder / "ingredients" / "linf.training").exists)
-    kill_when(folder, (folder / "ingredients" / "l1.training").exists)
-    kill_when(folder, lambda: (folder / "outcomes.sqlite").exists() and block_rows(folder) > 12)
+    milestones = [
+        (folder / "ingredients" / "linf.training").exists,
+        (folder / "ingredients" / "l1.training").exists,
+        lambda: (folder / "outcomes.sqlite").exists() and block_rows(folder) > 12,
+    ]
+    for ready in milestones:
+        assert stop_when(folder, ready, signal.SIGKILL)[0] == -signal.SIGKILL
     before = block_rows(folder)
     assert 12 < before < block_rows(finished)
     experiment.run(None, folder, watch=silent)
     assert block_rows(folder) == block_rows(finished)
     assert_same_run(finished, folder)
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
+    code, said = stop_when(tmp_path / "run", (tmp_path / "run" / "ingredients" / "linf.training").exists, signal.SIGINT)
+    assert code == 130
+    assert "the same command goes on from here" in said
+    assert "Traceback" not in said
 
 
 def test_another_run_in_the_folder_is_refused_with_the_differences(finished: Path) -> None:

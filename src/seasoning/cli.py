@@ -22,6 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+# What a shell reports of a command that the user interrupted.
+_INTERRUPTED = 130
+
 Seed = Annotated[int, typer.Option(min=0, help="Seed of training and of all random starts.")]
 
 
@@ -151,7 +154,7 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, float, float], None]]:
-    """A bar with the time left, on standard error; silent about itself where that is no terminal."""
+    """A bar with the time left, on standard error; when interrupted, says how to go on."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -170,9 +173,13 @@ def _progress() -> Iterator[Callable[[str, float, float], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("starting", total=None)
-        yield lambda doing, done, total: progress.update(task, description=doing, completed=done, total=total)
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task("starting", total=None)
+            yield lambda doing, done, total: progress.update(task, description=doing, completed=done, total=total)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED) from None
 
 
 def _print_table(table: object) -> None:
