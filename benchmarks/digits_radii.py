@@ -28,8 +28,7 @@ SEEDS = (0, 1, 2)
 def main() -> None:
     """Print one line for each norm and radius, one column for each seed."""
     data = RunSpec().data
-    sizes = {"train": data.train, "validation": data.validation, "selection": data.selection, "test": data.test}
-    parts = split_samples(load_source(data.source), sizes)
+    parts = split_samples(load_source(data.source), data.sizes())
     print(f"| threat | {' | '.join(f'seed {seed}' for seed in SEEDS)} |\n| --- |{' --- |' * len(SEEDS)}")
     for norm, radii in RADII.items():
         for eps in radii:
@@ -41,12 +40,12 @@ def main() -> None:
                     base = None
                     if norm != "linf":
                         first = recipes(spec)[0]
-                        base = prepare_ingredient(first, cache(seed), spec, parts, None, lambda *_: None).state
-                    state = prepare_ingredient(chosen, Path(folder), spec, parts, base, lambda *_: None).state
+                        base = prepare_ingredient(first, cache(seed), spec, parts, None, lambda: None).state
+                    state = prepare_ingredient(chosen, Path(folder), spec, parts, base, lambda: None).state
                     model = build_model(spec.training.architecture, num_classes=10, state=state)
                 if chosen.threat is None:
                     raise RuntimeError(f"{norm} is no threat")
-                attack = attack_for(chosen.threat, spec.evaluation)
+                attack = attack_for(chosen.threat, spec.evaluation.suite, spec.evaluation.steps)
                 outcomes = evaluate(model, parts["validation"], attack=attack, threat=chosen.threat, seed=seed)
                 cells.append(percent(robust_accuracy(outcomes)))
             print(f"| {norm}:{eps:g} | {' | '.join(cells)} |", flush=True)

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seasoning.checkpoint import State, fingerprint, load_ingredient, read_metadata, save_state
-from seasoning.errors import BadInput
+from seasoning.errors import BadInput, UnknownName
 
 
 STATE = {"conv.weight": torch.arange(6.0).view(2, 3), "norm.count": torch.tensor(3), "half": torch.ones(2).bfloat16()}
@@ -111,8 +111,10 @@ def test_pretrained_models_load_through_timm(tmp_path: Path) -> None:
     timm.models.save_for_hf(network, tmp_path, model_config={"num_classes": 3}, safe_serialization=True)
     state = load_ingredient(f"local-dir:{tmp_path}")
     assert fingerprint(state) == fingerprint(network.state_dict())
+    with pytest.raises(UnknownName, match="did you mean 'timm:resnet18"):
+        load_ingredient("timm:resnet181")
     with pytest.raises(BadInput, match="could not be loaded by timm"):
-        load_ingredient("timm:no_such_network")
+        load_ingredient(f"local-dir:{tmp_path / 'absent'}")
 
 
 def test_fingerprints_are_of_the_content(tmp_path: Path) -> None:

@@ -86,6 +86,15 @@ def test_the_command_on_the_page_makes_the_soup(finished: Path, tmp_path: Path) 
     assert fingerprint(ours) == fingerprint(theirs)
 
 
+def test_folders_and_files_in_each_others_place_are_told(finished: Path, tmp_path: Path) -> None:
+    soup, file = finished / "soup.safetensors", tmp_path / "file"
+    file.write_text("precious")
+    assert "is a folder" in seasoning("mix", finished, soup, "--weights", "0.5,0.5", "--out", tmp_path / "b", expect=2)
+    assert "error:" in seasoning("mix", soup, "--weights", "1", "--out", file / "b", expect=2)
+    assert "error:" in seasoning("evaluate", soup, "--arch", "resnet_small", "--out", file, expect=2)
+    assert file.read_text() == "precious"
+
+
 def test_evaluate_prints_intervals(finished: Path, tmp_path: Path) -> None:
     soup = finished / "soup.safetensors"
     printed = seasoning("evaluate", soup, "--arch", "resnet_small", "--threat", "linf:0.01", "--out", tmp_path / "e")

@@ -36,6 +36,14 @@ def test_an_unknown_key_names_the_nearest(setting: str, near: str) -> None:
         resolve([setting], RunSpec())
 
 
+def test_unknown_keys_are_listed_with_the_other_mistakes() -> None:
+    with pytest.raises(BadInput) as caught:
+        resolve(["sed=1", "grid_part=3", "data.test=many"], RunSpec())
+    assert all(word in str(caught.value) for word in ("'seed'", "'grid_parts'", "data.test"))
+    with pytest.raises(BadInput, match="grid_parts"):
+        resolve(["sed=1", "grid_part=3"], RunSpec())
+
+
 def test_all_mistakes_are_listed_together() -> None:
     settings = ["training.base_epochs=0", "data.test=many", "training.base_rate=-1", 'threats=["linf:0.1"]']
     with pytest.raises(BadInput) as caught:

@@ -15,11 +15,11 @@ import pytest
 
 from seasoning import experiment, measuring
 from seasoning.checkpoint import fingerprint, load_ingredient
-from seasoning.config import EvaluationSpec, RunSpec, resolve
+from seasoning.config import RunSpec, resolve
 from seasoning.errors import BadInput, Mismatch, RunConflict, UnknownName
 from seasoning.outcomes import Measurement, ModelKey, Outcomes
-from seasoning.report import Results, needs, union_soup
-from seasoning.soup import mix
+from seasoning.report import Results, union_soup, wanted
+from seasoning.soup import MixReport, mix
 from seasoning.store import Store
 from seasoning.threat import Threat
 
@@ -62,7 +62,8 @@ def test_a_run_leaves_what_it_says(finished: Path) -> None:
     }
     with Store(finished / "outcomes.sqlite") as store:
         results = Results(store)
-        assert all(results.outcomes(model, "test", task) is not None for model, task in needs(results))
+        for each in wanted(results):
+            assert results.outcomes(each.model, "test", each.task, confirming=each.confirming) is not None
         states = [
             load_ingredient(finished / "ingredients" / f"{each.name}.safetensors") for each in results.ingredients
         ]
@@ -74,13 +75,13 @@ def test_nothing_is_chosen_on_test_images(finished: Path, monkeypatch: pytest.Mo
     asked_for: list[str] = []
     look_up = Results.outcomes
 
-    def watched(self: Results, model: ModelKey, split: str, task: str) -> Outcomes | None:
+    def watched(self: Results, model: ModelKey, split: str, task: str, *, confirming: bool = False) -> Outcomes | None:
         asked_for.append(split)
-        return look_up(self, model, split, task)
+        return look_up(self, model, split, task, confirming=confirming)
 
     monkeypatch.setattr(Results, "outcomes", watched)
     with Store(finished / "outcomes.sqlite") as store:
-        needs(Results(store))
+        wanted(Results(store))
     assert set(asked_for) == {"selection"}
     asked = contents(finished)
     ids = {part: next(o.ids for a, o in asked.items() if a.data == f"digits/{part}") for part in ("selection", "test")}
@@ -127,7 +128,7 @@ def test_killed_runs_go_on_and_end_with_the_same_numbers(finished: Path, tmp_pat
     folder = tmp_path / "run"
     milestones = [
         (folder / "ingredients" / "linf.training").exists,
-        (folder / "ingredients" / "l1.training").exists,
+        (folder / "ingredients" / "l2.safetensors").exists,
         lambda: (folder / "outcomes.sqlite").exists() and block_rows(folder) > 12,
     ]
     for ready in milestones:
@@ -137,6 +138,12 @@ def test_killed_runs_go_on_and_end_with_the_same_numbers(finished: Path, tmp_pat
     experiment.run(None, folder, watch=silent)
     assert block_rows(folder) == block_rows(finished)
     assert_same_run(finished, folder)
+    for place in (".", "ingredients"):
+        names = {each.name for each in (folder / place).iterdir()} - {"outcomes.sqlite-shm", "outcomes.sqlite-wal"}
+        assert names == {each.name for each in (finished / place).iterdir()} - {
+            "outcomes.sqlite-shm",
+            "outcomes.sqlite-wal",
+        }
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
@@ -160,12 +167,72 @@ def test_a_folder_of_something_else_is_refused_and_kept(tmp_path: Path) -> None:
     for spec in (RunSpec(), None):
         with pytest.raises(RunConflict, match=r"thesis\.tex"):
             experiment.run(spec, tmp_path, watch=silent)
-    assert not (tmp_path / "outcomes.sqlite").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(RunConflict, match="is a file"):
+        experiment.run(RunSpec(), tmp_path / "thesis.tex", watch=silent)
 
 
 def test_nothing_to_go_on_with_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RunConflict, match="no run to go on with"):
-        experiment.run(None, tmp_path, watch=silent)
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(RunConflict, match="no run to go on with"):
+            experiment.run(None, folder, watch=silent)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_impossible_specs_leave_no_folder(tmp_path: Path) -> None:
+    for setting, words in (
+        ("data.train=1700", "more than its 1797 samples"),
+        ("training.architecture=vit_tiny_patch16_224", "does not take images of shape"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            experiment.run(resolve([setting], RunSpec()), tmp_path / "run", watch=silent)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a tensor in sight", None])
+@pytest.mark.parametrize("name", ["ingredients/l2.safetensors", "ingredients/l1.training", "outcomes.sqlite"])
+def test_damaged_files_are_named(finished: Path, tmp_path: Path, name: str, content: bytes | None) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    target = folder / name
+    if name.endswith(".training"):
+        (folder / "ingredients" / "l1.safetensors").rename(target)
+    whole = target.read_bytes()
+    target.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    if name == "outcomes.sqlite" and content == b"":
+        # An empty file is an empty store: the run is only measured again.
+        experiment.run(RunSpec().shrunk(), folder, watch=silent)
+        assert_same_run(finished, folder)
+        return
+    with pytest.raises(BadInput, match=target.name):
+        experiment.run(RunSpec().shrunk(), folder, watch=silent)
+
+
+def test_measurements_of_others_stay_out_of_a_run(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunConflict, match="holds a run"):
+        evaluate_soup(finished, finished)
+    evaluate_soup(finished, tmp_path)
+    for spec in (RunSpec().shrunk(), None):
+        with pytest.raises(RunConflict, match="no run to go on with"):
+            experiment.run(spec, tmp_path, watch=silent)
+
+
+def test_a_run_of_another_version_is_refused(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    with Store(folder / "outcomes.sqlite") as store:
+        store.write_note("spec", {"sauce": "brown"})
+    with pytest.raises(RunConflict, match="another version"):
+        experiment.run(None, folder, watch=silent)
+
+
+def test_ingredients_that_do_not_mix_are_told(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    apart = MixReport(False, "do not mix: independent trainings", {}, {})
+    monkeypatch.setattr(experiment, "check_mixable", lambda states: apart)
+    with pytest.warns(UserWarning, match="independent trainings"):
+        experiment.run(None, folder, watch=silent)
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
@@ -209,7 +276,8 @@ def evaluate_soup(finished: Path, folder: Path, architecture: str = "resnet_smal
         data="digits",
         split="test",
         threats=[Threat("linf", 0.05), Threat("l1", 0.5)],
-        evaluation=EvaluationSpec(steps=5),
+        suite="default",
+        steps=5,
         seed=0,
         folder=folder,
         watch=silent,

@@ -65,6 +65,25 @@ def test_the_l2_map_of_the_attack_is_not_the_nearest_point() -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("scale", [1e3, 1e6, 1e9])
+def test_points_however_far_are_projected_exactly(norm: Norm, scale: float) -> None:
+    # So far out the nearest point lies in the same direction as from any other far point on the same ray.
+    x, center = batch(0, scale)
+    landed = project(x, center, Threat(norm, RADII[norm]))
+    kept = RADII[norm] if norm != "linf" else torch.inf
+    torch.testing.assert_close(distance(landed, center, norm).clamp_max(kept), distance(landed, center, norm))
+    if norm == "l1":
+        # Optimality: the entries that neither box nor zero stops were all shrunk by the same multiplier.
+        moved = (landed - center).abs().flatten(1)
+        room = torch.where(x > center, 1 - center, center).flatten(1)
+        free = (moved > 1e-9) & (moved < room - 1e-9)
+        multiplier = (x - center).abs().flatten(1) - moved
+        for row, mask in zip(multiplier, free, strict=True):
+            assert float(row[mask].max() - row[mask].min()) <= 1e-9 * scale if bool(mask.any()) else True
+        assert bool((distance(landed, center, "l1") > RADII["l1"] - 1e-6).all())
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_single_precision_stays_in_the_ball(norm: Norm) -> None:
     x, center = (each.float() for each in batch(5, 2.0))
     landed = project(x, center, Threat(norm, RADII[norm]))

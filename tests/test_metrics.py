@@ -77,7 +77,7 @@ def test_pairs_are_joined_whatever_their_order() -> None:
     assert metrics.paired_difference(one, other).value == 0
 
 
-def column(random: np.random.Generator, base: NDArray[np.float64], share: float) -> metrics.Column:
+def column(base: NDArray[np.float64], share: float) -> metrics.Column:
     return np.arange(len(base)), base < share
 
 
@@ -85,7 +85,7 @@ def test_means_resample_base_images() -> None:
     # Five copies of one data set hold no more information than one.
     random = np.random.default_rng(3)
     base = random.random(300)
-    single, copies = metrics.proportion(base < 0.7), metrics.mean_accuracy(*[column(random, base, 0.7)] * 5)
+    single, copies = metrics.proportion(base < 0.7), metrics.mean_accuracy(*[column(base, 0.7)] * 5)
     assert copies.value == single.value
     assert copies.n == 300
     assert copies.high - copies.low == pytest.approx(single.high - single.low, rel=0.1)
@@ -101,7 +101,7 @@ def test_intervals_of_means_cover() -> None:
     random, hits = np.random.default_rng(4), 0
     for _ in range(200):
         base = random.random(150)
-        estimate = metrics.mean_accuracy(column(random, base, 0.6), column(random, base, 0.9))
+        estimate = metrics.mean_accuracy(column(base, 0.6), column(base, 0.9))
         hits += estimate.low <= 0.75 <= estimate.high
     assert 0.9 <= hits / 200 <= 0.99
 
@@ -109,7 +109,7 @@ def test_intervals_of_means_cover() -> None:
 def test_differences_of_means_are_paired() -> None:
     random = np.random.default_rng(5)
     base = random.random(300)
-    better, worse = [column(random, base, 0.72)] * 3, [column(random, base, 0.7)] * 3
+    better, worse = [column(base, 0.72)] * 3, [column(base, 0.7)] * 3
     paired = metrics.mean_difference(better, worse)
     assert paired.value == pytest.approx(metrics.mean_accuracy(*better).value - metrics.mean_accuracy(*worse).value)
     # The few images that differ all speak for the first: unpaired intervals of this width would hide it.
@@ -129,6 +129,9 @@ def test_nothing_measured_is_an_error_not_a_zero() -> None:
         metrics.union_accuracy()
     with pytest.raises(BadInput, match="at least one"):
         metrics.mean_accuracy()
+    empty = (np.array([], dtype=np.int64), np.array([], dtype=np.bool_))
+    with pytest.raises(BadInput, match="at least one"):
+        metrics.mean_accuracy(empty, (np.arange(3), np.ones(3, dtype=np.bool_)))
 
 
 def test_columns_must_agree() -> None:

@@ -2,13 +2,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from seasoning.noise import Kind, sample_noise
+from seasoning.noise import PURPOSES, Kind, sample_noise
 
 
 IDS = torch.tensor([7, 3, 1_000_000_007, -5])
 
 
-def draw(ids: Tensor, *, kind: Kind = "normal", seed: int = 0, purpose: str = "shift", restart: int = 0) -> Tensor:
+def draw(ids: Tensor, *, kind: Kind = "normal", seed: int = 0, purpose: str = "noise", restart: int = 0) -> Tensor:
     return sample_noise(ids, (2, 5, 5), kind=kind, seed=seed, purpose=purpose, restart=restart, dtype=torch.float64)
 
 
@@ -20,6 +20,7 @@ def test_noise_of_a_sample_does_not_depend_on_its_batch() -> None:
 
 def test_samples_seeds_restarts_and_purposes_differ() -> None:
     base = draw(IDS)
+    assert len({bytes(draw(IDS, purpose=each).numpy().tobytes()) for each in PURPOSES}) == len(PURPOSES)
     others = [draw(IDS, seed=1), draw(IDS, restart=1), draw(IDS, purpose="attack start"), base.roll(1, 0)]
     assert all(bool((base != other).all()) for other in others)
 

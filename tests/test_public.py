@@ -36,6 +36,7 @@ def test_the_promised_names_are_there(name: str) -> None:
 
 
 def test_no_module_hides_a_public_name() -> None:
+    # The package is lazy: importing a module of a public name would put the module in its place.
     modules = {path.stem for path in Path(seasoning.__file__).parent.iterdir()}
     assert not modules & set(seasoning.__all__)
 

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,9 @@ def test_fractions_are_exact() -> None:
     assert Threat.parse("linf:8/255").eps == 8 / 255
 
 
-@pytest.mark.parametrize("text", ["linf", "linf:", "linf:abc", "linf:-1", "linf:1/0", "linf:nan", "l2:inf"])
+@pytest.mark.parametrize(
+    "text", ["linf", "linf:", "linf:abc", "linf:-1", "linf:1/0", "linf:nan", "l2:inf", "l2:1e400", "l2:1/2/3"]
+)
 def test_unreadable_radii_are_refused(text: str) -> None:
     with pytest.raises(BadInput):
         Threat.parse(text)
@@ -34,6 +37,12 @@ def test_an_unknown_norm_names_the_nearest() -> None:
         Threat.parse("lifn:0.1")
     with pytest.raises(UnknownName):
         Threat("l3", 1.0)  # type: ignore[arg-type]
+
+
+def test_radii_of_other_libraries_are_stored_alike() -> None:
+    assert str(Threat("l2", np.float64(0.5))) == "l2:0.5"
+    assert Threat("l1", 12) == Threat("l1", 12.0)
+    assert str(Threat("l1", 12)) == "l1:12"
 
 
 def test_a_radius_that_is_no_number_is_refused() -> None:

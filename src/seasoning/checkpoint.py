@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from seasoning.errors import BadInput, nearest
+from seasoning.errors import BadInput, UnknownName, nearest
 from seasoning.files import replacing
 
 
@@ -77,10 +77,13 @@ def load_ingredient(source: str | Path) -> State:
 
     Raises:
         BadInput: there is no such file, it is damaged, it holds no tensors, or it is a pickle that wants to run code.
+        UnknownName: timm has no such model.
     """
     if str(source).startswith(_PRETRAINED):
         return _pretrained(str(source))
     path = Path(source)
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder: name a checkpoint in it")
     if not path.is_file():
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         guess = nearest(path.name, beside)
@@ -116,7 +119,8 @@ def _read_pickle(path: Path) -> State:
                 "save only the parameters, with torch.save(model.state_dict(), …) or as safetensors"
             ) from error
         raise BadInput(f"{path} is neither a safetensors nor a PyTorch file, or is damaged: copy it again") from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:
+        # What damaged bytes make of torch's reader is not to be foretold.
         raise BadInput(f"{path} is damaged ({error}): copy it again") from error
     return _tensors(content, path)
 
@@ -150,6 +154,8 @@ def _without_prefixes(state: State, path: Path) -> State:
 def _pretrained(name: str) -> State:
     import timm
 
+    if name.startswith("timm:") and not timm.is_model(name.removeprefix("timm:")):
+        raise UnknownName("pretrained model", name, [f"timm:{each}" for each in timm.list_pretrained()])
     try:
         network = timm.create_model(name.removeprefix("timm:"), pretrained=True)
     except (RuntimeError, ValueError, OSError) as error:
@@ -175,6 +181,13 @@ def save_state(state: State, path: Path, metadata: Mapping[str, str]) -> None:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The text metadata of a safetensors file; empty where it has none."""
-    with safe_open(str(path), framework="pt") as file:
-        return dict(file.metadata() or {})
+    """The text metadata of a safetensors file; empty where it has none.
+
+    Raises:
+        BadInput: the file is damaged.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise BadInput(f"{path} is damaged ({error}): remove it, or copy it again") from error

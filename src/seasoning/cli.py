@@ -5,11 +5,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seasoning.errors import SeasoningError
+
+
+if TYPE_CHECKING:
+    from seasoning.report.tables import Table
 
 
 __all__ = ["app", "main"]
@@ -24,8 +28,6 @@ app = typer.Typer(
 
 # What a shell reports of a command that the user interrupted.
 _INTERRUPTED = 130
-
-Seed = Annotated[int, typer.Option(min=0, help="Seed of training and of all random starts.")]
 
 
 @app.callback()
@@ -44,7 +46,7 @@ def demo(
         typer.Option("--set", help="Setting as key=value, such as training.base_epochs=1; repeatable."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the folder, whatever its settings.")
+        bool, typer.Option("--resume", help="Without settings: go on with the run in the folder.")
     ] = False,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Try the machinery in seconds; the numbers mean nothing.")
@@ -85,9 +87,15 @@ def mix(
         numbers = [float(text) for text in weights.split(",")]
     except ValueError as error:
         raise BadInput(f"weights {weights!r}: expected numbers with commas between, such as 0.5,0.3,0.2") from error
-    from seasoning.soup import mix_files
+    from seasoning.checkpoint import load_ingredient
+    from seasoning.soup import check_mixable, mix_files
 
-    print(mix_files(ingredients, numbers, out))
+    soup = mix_files(ingredients, numbers, out)
+    if len(ingredients) > 1:
+        verdict = check_mixable([load_ingredient(path) for path in ingredients]).verdict
+        if verdict != "mix":
+            print(f"warning: {verdict}", file=sys.stderr)
+    print(soup)
 
 
 @app.command()
@@ -115,12 +123,11 @@ def evaluate(
     threats: Annotated[
         list[str] | None, typer.Option("--threat", help="Threat, such as linf:8/255; repeatable.")
     ] = None,
-    suite: Annotated[str, typer.Option(help="Attack suite: default or strong.")] = "default",
-    seed: Seed = 0,
+    suite: Annotated[str, typer.Option(help="Attack suite: default, thorough or strong.")] = "default",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random starts.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder that keeps the outcomes.")] = Path("runs/evaluate"),
 ) -> None:
     """Measure clean, per-threat and union accuracy of a checkpoint, with intervals."""
-    from seasoning.config import EvaluationSpec
     from seasoning.report.tables import percent
     from seasoning.threat import Threat
 
@@ -134,7 +141,8 @@ def evaluate(
             data=data,
             split=split,
             threats=parsed,
-            evaluation=EvaluationSpec(suite=suite),
+            suite=suite,
+            steps=None,
             seed=seed,
             folder=out,
             watch=watch,
@@ -182,14 +190,10 @@ def _progress() -> Iterator[Callable[[str, float, float], None]]:
         raise typer.Exit(_INTERRUPTED) from None
 
 
-def _print_table(table: object) -> None:
+def _print_table(table: "Table") -> None:
     from rich.console import Console
     from rich.table import Table as Grid
 
-    from seasoning.report.tables import Table
-
-    if not isinstance(table, Table):
-        raise TypeError(f"expected a table of the report, got {type(table).__name__}")
     grid = Grid(title=table.title, caption=table.note, title_justify="left", caption_justify="left")
     for column in ("model", "# FP", *table.columns):
         grid.add_column(column, justify="left" if column == "model" else "right")
@@ -205,6 +209,6 @@ def main() -> None:
     """Run the command line; an error that the user can mend is printed without a traceback and exits with 2."""
     try:
         app()
-    except SeasoningError as error:
+    except (SeasoningError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

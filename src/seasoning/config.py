@@ -14,6 +14,7 @@ __all__ = ["DataSpec", "EvaluationSpec", "RunSpec", "TrainingSpec", "resolve"]
 
 Count = Annotated[int, Field(ge=1)]
 Epochs = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=2**62)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -32,6 +33,10 @@ class DataSpec(_Spec):
     shifts: tuple[str, ...] = Field(
         default=("noise", "blur", "contrast", "rotation", "occlusion"), description="Natural shifts to measure."
     )
+
+    def sizes(self) -> dict[str, int]:
+        """Number of images of each part, in the order in which they are drawn."""
+        return {part: getattr(self, part) for part in ("train", "validation", "selection", "test")}
 
 
 class TrainingSpec(_Spec):
@@ -54,13 +59,14 @@ class EvaluationSpec(_Spec):
     """How models are attacked when they are measured."""
 
     suite: str = Field(default="default", description="Named protocol: which attack stands for each norm.")
+    confirm: str = Field(default="thorough", description="Stronger protocol for the ingredients and the union soup.")
     steps: Count | None = Field(default=None, description="Steps of every attack instead of the protocol's own.")
 
 
 class RunSpec(_Spec):
     """A whole run: train ingredients, mix, search, measure, report."""
 
-    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Seed of training and of all random starts.")
+    seed: Annotated[int, Field(ge=0, le=2**62)] = Field(default=0, description="Seed of training and random starts.")
     smoke: bool = Field(default=False, description="Whether the run only tries the machinery; its outcomes are marked.")
     threats: tuple[str, ...] = Field(
         default=("linf:0.19", "l2:0.7", "l1:2"), description="One threat of each norm, the base's first."
@@ -99,25 +105,31 @@ def resolve(settings: Sequence[str], spec: RunSpec) -> RunSpec:
 
     Raises:
         UnknownName: a key that no spec has.
-        BadInput: a setting that is not `key=value`, or values out of range; all of them are listed.
+        BadInput: a setting that is not `key=value`, several unknown keys, or values out of range; all are listed.
     """
     content = spec.model_dump()
-    known = list(_keys(content))
+    known, unknown = list(_keys(content)), list[UnknownName]()
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
             raise BadInput(f"setting {setting!r}: expected key=value, such as training.base_epochs=1")
         if key not in known:
-            raise UnknownName("setting", key, known)
+            unknown.append(UnknownName("setting", key, known))
+            continue
         *path, last = key.split(".")
         section = content
         for name in path:
             section = section[name]
         section[last] = _value(text)
     try:
-        return RunSpec.model_validate(content)
+        resolved = RunSpec.model_validate(content)
     except ValidationError as error:
-        raise BadInput("\n".join(_complaint(each) for each in error.errors())) from error
+        raise BadInput("\n".join([*map(str, unknown), *map(_complaint, error.errors())])) from error
+    if len(unknown) == 1:
+        raise unknown[0]
+    if unknown:
+        raise BadInput("\n".join(map(str, unknown)))
+    return resolved
 
 
 def _complaint(error: Mapping[str, Any]) -> str:

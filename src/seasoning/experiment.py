@@ -1,22 +1,24 @@
 """The verbs: the one place where data, ingredients, soups, measuring, selection and the report meet."""
 
 import fcntl
-import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import timm
+from pydantic import ValidationError
 from torch import nn
 
 from seasoning import metrics
-from seasoning.attacks import SUITES, describe
+from seasoning.attacks import SUITES, Attack, describe
 from seasoning.checkpoint import State, fingerprint, load_ingredient, save_state
-from seasoning.config import EvaluationSpec, RunSpec
+from seasoning.config import RunSpec
 from seasoning.data import SHIFTS, SOURCES, SPLITS, Samples, apply_shift, load_source, split_samples
 from seasoning.errors import BadInput, RunConflict, UnknownName
-from seasoning.ingredients import Trained, prepare_ingredient, recipes
+from seasoning.ingredients import Prepared, network_for, prepare_ingredient, recipes
 from seasoning.measuring import Meter, attack_for, measure
 from seasoning.metrics import Estimate
 from seasoning.models import Classifier, build_model
@@ -25,16 +27,17 @@ from seasoning.report import (
     CLEAN,
     Results,
     Table,
-    needs,
+    Wanted,
     shift_verdict,
     shifts_table,
     threats_table,
     union_soup,
     verdict,
+    wanted,
     write_page,
 )
 from seasoning.search import Proposal, grid, run_strategy, simplex
-from seasoning.soup import Ensemble, mix
+from seasoning.soup import Ensemble, check_mixable, mix, soup_metadata
 from seasoning.store import Store
 from seasoning.threat import Threat
 
@@ -46,6 +49,8 @@ Watch = Callable[[str, float, float], None]  # what is being done, work done, wo
 _STORE, _PAGE, _SOUP, _INGREDIENTS, _LOCK = "outcomes.sqlite", "report.html", "soup.safetensors", "ingredients", ".lock"
 # What stands for the passes of an attack that fooled samples save; only the progress bar rests on it.
 _SAVED = 0.5
+# How many times the passes of the default attack the confirming one takes, as roughly.
+_CONFIRMING = 3
 
 
 class Finished(NamedTuple):
@@ -70,23 +75,30 @@ def run(spec: RunSpec | None, folder: Path, *, watch: Watch) -> Finished:
 
     Raises:
         UnknownName: the spec names a data set, shift, architecture or protocol that is none.
+        BadInput: it asks for more images than there are, or for a network that does not take them.
         RunConflict: the folder holds another run, something else, nothing to go on with, or a run that another
             process is at.
     """
     if spec is not None:
-        _check_names(spec)
+        _check_spec(spec)
+    _check_folder(folder, fresh=spec is not None)
     with _claimed(folder), _opened(folder, spec) as store:
         spec = RunSpec.model_validate(store.note("spec"))
         kitchen = _Kitchen(spec, folder, store, watch)
         kitchen.train()
         kitchen.search()
         results = Results(store)
-        kitchen.test(needs(results))
+        kitchen.test(wanted(results))
         results = Results(store)
         soup = kitchen.write_soup(union_soup(results).weights)
         page = write_page(results, folder / _PAGE)
         kitchen.meter.finish("done")
-        tables, answers = (threats_table(results), shifts_table(results)), (verdict(results), shift_verdict(results))
+        tables = threats_table(results), shifts_table(results)
+        answers = (
+            f"Default attack. {verdict(results)}",
+            f"With a stronger attack added. {verdict(results, confirming=True)}",
+            f"Shifts. {shift_verdict(results)}",
+        )
         return Finished(tables, answers, page, soup, spec.smoke)
 
 
@@ -109,7 +121,8 @@ def evaluate_checkpoint(
     data: str,
     split: str,
     threats: Sequence[Threat],
-    evaluation: EvaluationSpec,
+    suite: str,
+    steps: int | None,
     seed: int,
     folder: Path,
     watch: Watch,
@@ -121,23 +134,26 @@ def evaluate_checkpoint(
     Raises:
         UnknownName: no such data set, split, architecture or protocol.
         Mismatch: the checkpoint does not fit the architecture.
+        RunConflict: the folder is that of a run, or of something else.
     """
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
-    if evaluation.suite not in SUITES:
-        raise UnknownName("attack suite", evaluation.suite, SUITES)
-    samples = split_samples(load_source(data), _sizes(RunSpec()))[split]
+    if suite not in SUITES:
+        raise UnknownName("attack suite", suite, SUITES)
+    samples = split_samples(load_source(data), RunSpec().data.sizes())[split]
     state = load_ingredient(source)
-    model = build_model(architecture, num_classes=samples.classes, state=state)
+    model = build_model(architecture, num_classes=samples.classes, in_chans=samples.x.shape[1], state=state)
     key = ModelKey.of([fingerprint(state)], [1.0])
     meter = Meter(watch, 1 + len(threats))
+    _check_folder(folder, fresh=True)
     with _claimed(folder), Store(folder / _STORE) as store:
+        if store.note("spec") is not None:
+            raise RunConflict(f"{folder} holds a run, whose numbers others would blur: choose another --out")
 
         def outcomes(threat: Threat | None) -> Outcomes:
             meter.advance(f"measuring {threat or CLEAN}", 0)
-            found = measure(
-                store, key, lambda: model, samples, threat=threat, evaluation=evaluation, seed=seed, smoke=False
-            )
+            attack = None if threat is None else attack_for(threat, suite, steps)
+            found = measure(store, key, lambda: model, samples, threat=threat, attack=attack, seed=seed, smoke=False)
             meter.advance(f"measured {threat or CLEAN}", 1)
             return found
 
@@ -152,7 +168,7 @@ class _Kitchen:
 
     def __init__(self, spec: RunSpec, folder: Path, store: Store, watch: Watch) -> None:
         self._spec, self._folder, self._store = spec, folder, store
-        self._parts = split_samples(load_source(spec.data.source), _sizes(spec))
+        self._parts = split_samples(load_source(spec.data.source), spec.data.sizes())
         self._tasks = _tasks(spec, self._parts)
         self._recipes = recipes(spec)
         self._model = self._architecture(None)
@@ -164,17 +180,15 @@ class _Kitchen:
 
     def train(self) -> None:
         """Train every ingredient, or read those that are there, and measure each on the validation split."""
-        trained: dict[str, Trained] = {}
+        trained: dict[str, Prepared] = {}
         for recipe in self._recipes:
             start = next(iter(trained.values())).state if trained else None
             doing = f"training {recipe.name}"
 
-            def tell(epoch: int, score: float, doing: str = doing, work: float = recipe.work) -> None:
-                self.meter.advance(doing, work)
-
             self.meter.advance(doing, 0)
+            advance = partial(self.meter.advance, doing, recipe.work)
             folder = self._folder / _INGREDIENTS
-            trained[recipe.name] = prepare_ingredient(recipe, folder, self._spec, self._parts, start, tell)
+            trained[recipe.name] = prepare_ingredient(recipe, folder, self._spec, self._parts, start, advance)
         self._states = [each.state for each in trained.values()]
         self._fingerprints = [fingerprint(state) for state in self._states]
         for place, recipe in enumerate(self._recipes):
@@ -188,27 +202,32 @@ class _Kitchen:
             }
             for recipe, mark in zip(self._recipes, self._fingerprints, strict=True)
         }
-        attacks = {text: describe(attack_for(Threat.parse(text), self._spec.evaluation)) for text in self._spec.threats}
-        self._store.write_note("attacks", attacks)
+        for name, confirming in (("attacks", False), ("confirming", True)):
+            attacks = {text: describe(self._attack(Threat.parse(text), confirming)) for text in self._spec.threats}
+            self._store.write_note(name, attacks)
+        mean, std = (each.flatten().tolist() for each in (self._model.mean, self._model.std))
+        self._store.write_note("network", {"classes": self._parts["train"].classes, "mean": mean, "std": std})
         self._store.write_note("ingredients", notes)
 
     def search(self) -> None:
         """Measure the grid on the selection split: robust ingredients under the threats, all of them on the shifts."""
+        report = check_mixable(self._states)
+        if not report.mixable:
+            warnings.warn(f"the ingredients will make poor soups: {report.verdict}", stacklevel=2)
         clean = len(self._recipes) - len(self._spec.threats)
         robust = [(*weights, *[0.0] * clean) for weights in self._robust]
         for points, tasks in ((robust, self._spec.threats), (self._all, (CLEAN, *self._spec.data.shifts))):
             run_strategy(grid(points, tasks), self._answer)
 
-    def test(self, wanted: Sequence[tuple[ModelKey, str]]) -> None:
+    def test(self, wanted: Sequence[Wanted]) -> None:
         """Measure the chosen models on the test split."""
-        for key, task in wanted:
-            self._measure(key, "test", task, "testing the chosen models")
+        for each in wanted:
+            self._measure(each.model, "test", each.task, "testing the chosen models", confirming=each.confirming)
 
     def write_soup(self, weights: tuple[float, ...]) -> Path:
-        """Mix the chosen weights and write them with their recipe; an equal file is left alone."""
-        recipe = {"weights": weights, "ingredients": self._fingerprints, "names": [each.name for each in self._recipes]}
+        """Mix the chosen weights and write them with their recipe."""
         path = self._folder / _SOUP
-        save_state(mix(self._states, weights), path, {"seasoning.soup": json.dumps(recipe)})
+        save_state(mix(self._states, weights), path, soup_metadata(self._fingerprints, weights))
         return path
 
     def _answer(self, proposal: Proposal) -> dict[str, Outcomes]:
@@ -218,7 +237,11 @@ class _Kitchen:
     def _one_hot(self, place: int) -> ModelKey:
         return ModelKey.of([self._fingerprints[place]], [1.0])
 
-    def _measure(self, key: ModelKey, split: str, task: str, doing: str) -> Outcomes:
+    def _attack(self, threat: Threat, confirming: bool) -> Attack:
+        spec = self._spec.evaluation
+        return attack_for(threat, spec.confirm if confirming else spec.suite, spec.steps)
+
+    def _measure(self, key: ModelKey, split: str, task: str, doing: str, *, confirming: bool = False) -> Outcomes:
         samples, threat = self._tasks[split, task]
         outcomes = measure(
             self._store,
@@ -226,11 +249,12 @@ class _Kitchen:
             lambda: self._build(key),
             samples,
             threat=threat,
-            evaluation=self._spec.evaluation,
+            attack=None if threat is None else self._attack(threat, confirming),
             seed=self._spec.seed,
             smoke=self._spec.smoke,
         )
-        self.meter.advance(doing, self._task_work(split, task) * (len(key.parts) if key.kind == "ensemble" else 1))
+        times = (len(key.parts) if key.kind == "ensemble" else 1) * (_CONFIRMING if confirming else 1)
+        self.meter.advance(doing, times * self._task_work(split, task))
         return outcomes
 
     def _build(self, key: ModelKey) -> nn.Module:
@@ -242,8 +266,7 @@ class _Kitchen:
         return self._model
 
     def _architecture(self, state: State | None) -> Classifier:
-        classes = self._parts["train"].classes
-        return build_model(self._spec.training.architecture, num_classes=classes, state=state)
+        return network_for(self._spec, self._parts["train"], state)
 
     def _task_work(self, split: str, task: str) -> float:
         """Passes of a measurement, roughly."""
@@ -260,37 +283,55 @@ class _Kitchen:
         work += len(self._all) * sum(self._task_work("selection", shift) for shift in shifts)
         # On the test split: the ingredients, three soups, two ensembles, and a soup for each shift.
         passes = len(self._recipes) + 3 + len(threats) + len(self._recipes)
-        return work + passes * sum(self._task_work("test", task) for task in (*threats, *shifts))
-
-
-def _sizes(spec: RunSpec) -> dict[str, int]:
-    return {part: getattr(spec.data, part) for part in SPLITS}
+        work += passes * sum(self._task_work("test", task) for task in (*threats, *shifts))
+        return work + _CONFIRMING * (len(self._recipes) + 1) * sum(self._task_work("test", each) for each in threats)
 
 
 def _tasks(spec: RunSpec, parts: dict[str, Samples]) -> dict[tuple[str, str], tuple[Samples, Threat | None]]:
     """Samples and threat of every task on every split."""
     tasks: dict[tuple[str, str], tuple[Samples, Threat | None]] = {}
-    for split, samples in parts.items():
+    for split in ("validation", "selection", "test"):
+        samples = parts[split]
         tasks[split, CLEAN] = samples, None
-        for shift in spec.data.shifts:
+        for shift in spec.data.shifts if split != "validation" else ():
             tasks[split, shift] = apply_shift(samples, shift), None
         for threat in spec.threats:
             tasks[split, threat] = samples, Threat.parse(threat)
     return tasks
 
 
-def _check_names(spec: RunSpec) -> None:
-    """Refuse names that are in no table, before any work."""
+def _check_spec(spec: RunSpec) -> None:
+    """Refuse names that are in no table, too many images and unfit networks, before any work."""
     for kind, given, known in (
         ("data set", [spec.data.source], SOURCES),
         ("shift", spec.data.shifts, SHIFTS),
-        ("attack suite", [spec.evaluation.suite], SUITES),
+        ("attack suite", [spec.evaluation.suite, spec.evaluation.confirm], SUITES),
     ):
         for name in given:
             if name not in known:
                 raise UnknownName(kind, name, known)
     if not timm.is_model(spec.training.architecture):
         raise UnknownName("architecture", spec.training.architecture, timm.list_models())
+    samples = split_samples(load_source(spec.data.source), spec.data.sizes())["train"]
+    try:
+        network_for(spec, samples, None)(samples.x[:1])
+    except (AssertionError, RuntimeError, ValueError) as error:
+        shape = tuple(samples.x.shape[1:])
+        raise BadInput(
+            f"architecture {spec.training.architecture!r} does not take images of shape {shape} ({error}): "
+            "choose another, such as resnet_small"
+        ) from error
+
+
+def _check_folder(folder: Path, *, fresh: bool) -> None:
+    """Refuse a folder of something else, without touching it, and, unless a fresh run may start, one without a run."""
+    if folder.exists() and not folder.is_dir():
+        raise RunConflict(f"{folder} is a file: choose a folder with --out")
+    here = sorted(path.name for path in folder.iterdir() if path.name != _LOCK) if folder.exists() else []
+    if here and _STORE not in here:
+        raise RunConflict(f"{folder} holds {here[0]!r} and no run: choose an empty or a new folder with --out")
+    if not here and not fresh:
+        raise RunConflict(f"{folder} holds no run to go on with: leave out --resume, or name the folder of a run")
 
 
 @contextmanager
@@ -310,13 +351,12 @@ def _claimed(folder: Path) -> Iterator[None]:
 @contextmanager
 def _opened(folder: Path, spec: RunSpec | None) -> Iterator[Store]:
     """The store of this run; a folder of another run is refused."""
-    here = sorted(path.name for path in folder.iterdir() if path.name != _LOCK)
-    if here and _STORE not in here:
-        raise RunConflict(f"{folder} holds {here[0]!r} and no run: choose an empty or a new folder with --out")
-    if spec is None and not here:
-        raise RunConflict(f"{folder} holds no run to go on with: leave out --resume, or name the folder of a run")
     with Store(folder / _STORE) as store:
         there = store.note("spec")
+        if there is None and (spec is None or store.measurements()):
+            raise RunConflict(f"{folder} holds measurements and no run to go on with: choose another --out")
+        if there is not None and not _readable(there):
+            raise RunConflict(f"{folder} holds a run of another version of seasoning: choose another --out")
         if spec is not None and there is None:
             store.write_note("spec", spec.model_dump(mode="json"))
         elif spec is not None and there != spec.model_dump(mode="json"):
@@ -325,6 +365,14 @@ def _opened(folder: Path, spec: RunSpec | None) -> Iterator[Store]:
                 "go on with that one by --resume alone, or choose another folder with --out"
             )
         yield store
+
+
+def _readable(content: object) -> bool:
+    try:
+        RunSpec.model_validate(content)
+    except ValidationError:
+        return False
+    return True
 
 
 def _differences(there: dict[str, object], asked: dict[str, object], prefix: str = "") -> str:

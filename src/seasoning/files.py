@@ -1,7 +1,6 @@
 """Writing files so that they are there completely or not at all."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,17 +13,15 @@ __all__ = ["replacing"]
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` that takes its place when the block ends without an error.
 
-    The content reaches the disk before the rename, so a crash leaves the old file or the new one, never a part.
+    The content reaches the disk before the rename, so a crash leaves the old file or the new one, never a part. What
+    a killed process left under the temporary name is overwritten by the next.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ l_1, and for l_2 the cheaper scale-then-clip: inside, but not the nearest point.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -18,8 +19,9 @@ from seasoning.threat import Norm, Threat
 
 __all__ = ["BALLS", "Ball", "distance", "per_sample", "project", "sparse_direction"]
 
-# Halvings of the bracket around the multiplier of the l_1 projection before the closing exact step.
-_BISECTIONS = 24
+# Halvings of the bracket around the multiplier of the l_1 projection before the closing linear step: for points
+# anywhere, and for those of an attack, which are never far outside.
+_HALVINGS_ANYWHERE, _HALVINGS_NEAR = 64, 24
 
 
 class Ball(NamedTuple):
@@ -41,8 +43,8 @@ def per_sample(values: Tensor, like: Tensor) -> Tensor:
 def project(x: Tensor, center: Tensor, threat: Threat) -> Tensor:
     """Nearest point to `x` among the images that the threat allows around `center`.
 
-    Solves min ||z - x||_2 subject to ||z - center|| <= eps in the threat's norm and z in [0, 1], exactly up to
-    rounding.
+    Solves min ||z - x||_2 subject to ||z - center|| <= eps in the threat's norm and z in [0, 1], in double precision
+    and exact up to its rounding.
 
     Args:
         x: Points to project, `(B, C, H, W)`, any range.
@@ -59,7 +61,8 @@ def project(x: Tensor, center: Tensor, threat: Threat) -> Tensor:
         raise Mismatch(f"points of shape {tuple(x.shape)} around centers of shape {tuple(center.shape)}: give the same")
     if bool((center < 0).any() | (center > 1).any()):
         raise BadInput("center leaves [0, 1]: give images with pixels in [0, 1]")
-    return BALLS[threat.norm].project(x, center, x.new_full((len(x),), threat.eps))
+    eps = torch.full((len(x),), threat.eps, dtype=torch.float64, device=x.device)
+    return BALLS[threat.norm].project(x.double(), center.double(), eps).to(x.dtype)
 
 
 def distance(x: Tensor, center: Tensor, norm: Norm) -> Tensor:
@@ -100,11 +103,11 @@ def _project_l2(x: Tensor, center: Tensor, eps: Tensor) -> Tensor:
     return _moved(center, torch.where(outside[:, None], shrunk, clipped), delta)
 
 
-def _project_l1(x: Tensor, center: Tensor, eps: Tensor) -> Tensor:
+def _project_l1(x: Tensor, center: Tensor, eps: Tensor, halvings: int) -> Tensor:
     """Soft-threshold, then clip: entry i moves by clamp(|delta_i| - multiplier, 0, room_i).
 
-    The length is piecewise linear and falling in the multiplier; bisection brackets the root, one linear solve on the
-    bracket's piece ends it, and the upper end of the bracket guards the ball.
+    The length is piecewise linear and falling in the multiplier; bisection brackets the root, one linear step inside
+    the bracket ends it, and the upper end of the bracket guards the ball.
     """
     delta, origin = (x - center).flatten(1), center.flatten(1)
     room, size = _room(delta, origin), delta.abs()
@@ -113,11 +116,11 @@ def _project_l1(x: Tensor, center: Tensor, eps: Tensor) -> Tensor:
         return torch.minimum((size - multiplier[:, None]).clamp_min_(0), room)
 
     low, high = torch.zeros_like(eps), size.amax(1)
-    for _ in range(_BISECTIONS):
+    for _ in range(halvings):
         middle = (low + high) / 2
         longer = moves(middle).sum(1) > eps
         low, high = torch.where(longer, middle, low), torch.where(longer, high, middle)
-    # Between low and high the length is linear up to the last knots: interpolate, and stay on the inner side.
+    # Between low and high the length is all but linear: interpolate, and stay on the inner side.
     at_low, at_high = moves(low).sum(1), moves(high).sum(1)
     share = ((at_low - eps) / (at_low - at_high).clamp_min(torch.finfo(x.dtype).tiny)).clamp(0, 1)
     root = low + share * (high - low)
@@ -147,7 +150,7 @@ def _start_l2(noise: Tensor, center: Tensor, eps: Tensor) -> Tensor:
 
 
 def _start_l1(noise: Tensor, center: Tensor, eps: Tensor) -> Tensor:
-    return _project_l1(center + noise, center, eps)
+    return _project_l1(center + noise, center, eps, _HALVINGS_NEAR)
 
 
 def _direction_l2(gradient: Tensor) -> Tensor:
@@ -191,5 +194,12 @@ def _norm_l1(delta: Tensor) -> Tensor:
 BALLS: dict[Norm, Ball] = {
     "linf": Ball(_project_linf, _project_linf, _start_linf, "uniform", torch.sign, _norm_linf),
     "l2": Ball(_project_l2, _land_l2, _start_l2, "normal", _direction_l2, _norm_l2),
-    "l1": Ball(_project_l1, _project_l1, _start_l1, "normal", _direction_l1, _norm_l1),
+    "l1": Ball(
+        partial(_project_l1, halvings=_HALVINGS_ANYWHERE),
+        partial(_project_l1, halvings=_HALVINGS_NEAR),
+        _start_l1,
+        "normal",
+        _direction_l1,
+        _norm_l1,
+    ),
 }

@@ -20,12 +20,12 @@ from seasoning.config import RunSpec
 from seasoning.data import Samples
 from seasoning.errors import BadInput
 from seasoning.evaluation import evaluate
-from seasoning.models import build_model
+from seasoning.models import Classifier, build_model
 from seasoning.threat import Threat
 from seasoning.training import Objective, adversarial, nominal, train
 
 
-__all__ = ["Recipe", "Trained", "prepare_ingredient", "recipes"]
+__all__ = ["Prepared", "Recipe", "network_for", "prepare_ingredient", "recipes"]
 
 _METADATA = "seasoning.ingredient"
 
@@ -50,7 +50,7 @@ class Recipe(NamedTuple):
     work: float
 
 
-class Trained(NamedTuple):
+class Prepared(NamedTuple):
     """Parameters of an ingredient, and the epoch they are from (from 1) of how many."""
 
     state: State
@@ -91,8 +91,8 @@ def prepare_ingredient(
     spec: RunSpec,
     parts: dict[str, Samples],
     start: State | None,
-    on_epoch: Callable[[int, float], None],
-) -> Trained:
+    advance: Callable[[], None],
+) -> Prepared:
     """An ingredient from its file, or trained and written there.
 
     Training that was cut off goes on from its last epoch, kept beside the file until it is written.
@@ -103,18 +103,21 @@ def prepare_ingredient(
         spec: The run.
         parts: Its splits; only training and validation images are used.
         start: Parameters to fine-tune; `None` starts from scratch.
-        on_epoch: Told the epoch (from 0) and its validation score; also of epochs trained earlier.
+        advance: Called once for each epoch, those trained earlier included.
+
+    Raises:
+        BadInput: its file or its training state is damaged or of another run.
     """
     path = folder / f"{recipe.name}.safetensors"
     if path.exists():
         epoch, epochs = _told(path)
-        for number in range(epochs):
-            on_epoch(number, float("nan"))
-        return Trained(load_ingredient(path), epoch, epochs)
+        for _ in range(epochs):
+            advance()
+        return Prepared(load_ingredient(path), epoch, epochs)
     # Initialization draws from torch's global generator: fork it, so that nothing outside notices.
     with torch.random.fork_rng():
         torch.manual_seed(spec.seed)
-        model = build_model(spec.training.architecture, num_classes=parts["train"].classes, state=start)
+        model = network_for(spec, parts["train"], start)
     validation = parts["validation"]
 
     def validate(model: nn.Module) -> float:
@@ -135,7 +138,7 @@ def prepare_ingredient(
         seed=spec.seed,
         resume=unfinished,
         identity={"ingredient": recipe.name, "seed": spec.seed},
-        on_epoch=on_epoch,
+        on_epoch=lambda epoch, score: advance(),
     )
     about = {
         "name": recipe.name,
@@ -146,7 +149,13 @@ def prepare_ingredient(
     }
     save_state(trained.state, path, {_METADATA: json.dumps(about)})
     unfinished.unlink(missing_ok=True)
-    return Trained(trained.state, trained.epoch + 1, len(recipe.objectives))
+    return Prepared(trained.state, trained.epoch + 1, len(recipe.objectives))
+
+
+def network_for(spec: RunSpec, samples: Samples, state: State | None) -> Classifier:
+    """The run's architecture for the classes and channels of some samples."""
+    channels = samples.x.shape[1]
+    return build_model(spec.training.architecture, num_classes=samples.classes, in_chans=channels, state=state)
 
 
 def _told(path: Path) -> tuple[int, int]:

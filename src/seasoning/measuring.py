@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from seasoning.attacks import Attack, describe, suite_attack
-from seasoning.config import EvaluationSpec
 from seasoning.data import Samples
 from seasoning.evaluation import evaluate
 from seasoning.outcomes import Measurement, ModelKey, Outcomes
@@ -47,10 +46,10 @@ class Meter:
         self.advance(doing, self._total)
 
 
-def attack_for(threat: Threat, spec: EvaluationSpec) -> Attack:
-    """The attack that a protocol uses for a threat, with the spec's own number of steps if it has one."""
-    attack = suite_attack(spec.suite, threat.norm)
-    return attack if spec.steps is None else partial(attack, steps=spec.steps)
+def attack_for(threat: Threat, suite: str, steps: int | None) -> Attack:
+    """The attack that a protocol uses for a threat, with a number of steps of its own if one is given."""
+    attack = suite_attack(suite, threat.norm)
+    return attack if steps is None else partial(attack, steps=steps)
 
 
 def measure(
@@ -60,7 +59,7 @@ def measure(
     samples: Samples,
     *,
     threat: Threat | None,
-    evaluation: EvaluationSpec,
+    attack: Attack | None,
     seed: int,
     smoke: bool,
 ) -> Outcomes:
@@ -72,14 +71,13 @@ def measure(
         build: Makes the model; called only if something is missing.
         samples: The data set.
         threat: What the attack is allowed, or `None` for clean accuracy.
-        evaluation: Which attack.
+        attack: A configured attack, with a threat.
         seed: Seed of its random starts.
         smoke: Whether the outcomes only try the machinery.
 
     Returns:
         One row for each sample, in the order of the ids.
     """
-    attack = None if threat is None else attack_for(threat, evaluation)
     asked = Measurement(
         model=key,
         data=samples.name,

@@ -130,6 +130,8 @@ def mean_difference(first: Sequence[Column], second: Sequence[Column]) -> Estima
 def _mean_over_base_images(columns: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]]) -> Estimate:
     if not columns:
         raise BadInput("a mean over no data sets: give at least one column")
+    if any(len(ids) == 0 for ids, _ in columns):
+        raise BadInput("no sample was measured on one of the data sets: a mean needs at least one of each")
     ids = reduce(np.union1d, [ids for ids, _ in columns])
     values = np.full((len(columns), len(ids)), np.nan)
     for row, (known, column) in zip(values, columns, strict=True):

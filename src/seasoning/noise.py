@@ -16,7 +16,7 @@ __all__ = ["PURPOSES", "Kind", "sample_noise"]
 
 Kind = Literal["uniform", "normal"]
 # One independent stream for each use of noise; numbers are never reused, so that results stay comparable.
-PURPOSES = {"attack start": 0, "shift": 1}
+PURPOSES = {"attack start": 0, "noise": 1, "rotation": 2, "occlusion": 3}
 _WORD = (1 << 64) - 1
 
 

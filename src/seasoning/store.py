@@ -38,18 +38,26 @@ class Store:
         path: The SQLite file; made if it is not there.
 
     Raises:
-        BadInput: the file is no store.
+        BadInput: the file is no store, or damaged.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path)
         try:
+            self._connection = sqlite3.connect(path)
+        except sqlite3.OperationalError as error:
+            raise BadInput(f"{path} cannot be opened ({error}): choose another folder") from error
+        try:
+            (state,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+            if state != "ok":
+                raise sqlite3.DatabaseError(state)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            raise BadInput(f"{path} is no store of measurements ({error}): choose another folder") from error
+            raise BadInput(
+                f"{path} is no store of measurements, or damaged ({error}): choose another folder"
+            ) from error
 
     def __enter__(self) -> "Store":
         return self

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Literal, get_args
 
 from seasoning.errors import BadInput, UnknownName
@@ -33,6 +32,8 @@ class Threat:
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise UnknownName("threat norm", str(self.norm), NORMS)
+        # A number of another library would print, and so be stored, in another form.
+        object.__setattr__(self, "eps", float(self.eps))
         if not (math.isfinite(self.eps) and self.eps >= 0):
             raise BadInput(f"threat radius {self.eps!r}: expected a finite number of at least 0, such as 8/255")
 
@@ -48,7 +49,8 @@ class Threat:
         if norm not in NORMS:
             raise UnknownName("threat norm", norm, NORMS)
         try:
-            eps = float(Fraction(radius)) if colon else math.nan
+            above, _, below = radius.partition("/")
+            eps = float(above) / float(below or 1) if colon else math.nan
         except (ValueError, ZeroDivisionError):
             eps = math.nan
         if math.isnan(eps):

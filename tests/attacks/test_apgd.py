@@ -210,6 +210,37 @@ def test_soft_labels_train() -> None:
     assert not torch.equal(mixed.loss, hard.loss)
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_steps_shrink_until_they_settle(norm: Norm) -> None:
+    # The loss peaks close to the start, and steps of constant size leap over the peak for ever.
+    x = torch.full((3, *SHAPE), 0.5, dtype=torch.float64)
+    peak = x + 0.1 * torch.rand(x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64) - 0.05
+
+    def closeness(images: Tensor, labels: Tensor) -> Tensor:
+        return -(images - peak.flatten(1)).square().sum(1)
+
+    result = apgd(
+        nn.Flatten(), x, torch.zeros(3, dtype=torch.int64), Threat(norm, 0.6), loss=closeness, steps=100, best_loss=True
+    )
+    start = -closeness(x.flatten(1), torch.zeros(3))
+    assert bool((-result.loss < 0.5 * start).all())
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_best_point_seen_comes_back(norm: Norm) -> None:
+    model, x, y = problem(4)
+    seen: list[Tensor] = []
+
+    def watched(logits: Tensor, labels: Tensor) -> Tensor:
+        loss = -(logits - 0.3).square().sum(1)
+        seen.append(loss.detach())
+        return loss
+
+    result = apgd(model, x, y, Threat(norm, 2.0), loss=watched, steps=30, best_loss=True)
+    torch.testing.assert_close(result.loss, torch.stack(seen).amax(0), rtol=0, atol=0)
+    torch.testing.assert_close(-(model(result.x_adv) - 0.3).square().sum(1).detach(), result.loss)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_equal_seeds_give_equal_attacks(norm: Norm) -> None:
     model, x, y = problem(4)
@@ -222,10 +253,10 @@ def test_equal_seeds_give_equal_attacks(norm: Norm) -> None:
 
 def test_mode_and_gradients_of_the_model_are_left_alone() -> None:
     _, x, y = problem(4)
-    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 4)).double()
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 4)).double().train()
     model[1].eval()
-    apgd(model.train(), x, y, Threat("l2", 0.3), steps=3)
-    assert [module.training for module in model] == [True, True, True]
+    apgd(model, x, y, Threat("l2", 0.3), steps=3)
+    assert [module.training for module in model] == [True, False, True]
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -245,6 +276,8 @@ def attack(**options: object) -> None:
         ({"steps": 0}, "at least 1"),
         ({"y": torch.full((4, 4), 0.25, dtype=torch.float64)}, "soft labels"),
         ({"y": torch.full((4, 4), 0.25, dtype=torch.float64), "best_loss": True, "loss": "dlr"}, "soft labels"),
+        ({"targets": 0, "loss": "targeted-ce"}, "at least 1"),
+        ({"targets": 3, "loss": "ce"}, "a targeted loss"),
         ({"start": torch.zeros(4, *SHAPE, dtype=torch.float64)}, "the start leaves l2:0.1"),
     ],
 )

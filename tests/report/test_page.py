@@ -12,8 +12,10 @@ from seasoning.metrics import Estimate
 from seasoning.report import CLEAN, Results, Row, comparisons, contenders, shifts_table, threats_table, verdict
 from seasoning.report import tables as tables_module
 from seasoning.report.figures import intervals_figure, ternary_figure
-from seasoning.report.needs import single_soup, specific_soups, union_soup
-from seasoning.report.tables import Comparison, percent, spoken_weights
+from seasoning.report.needs import best_ingredient, single_soup, specific_soups, union_soup
+from seasoning.report.tables import Comparison, confirmed_unions, percent, points, shift_verdict, spoken_weights
+from seasoning.search import simplex
+from seasoning.selection import Choice
 from seasoning.store import Store
 
 
@@ -102,8 +104,8 @@ def test_passes_are_those_of_inference(results: Results) -> None:
 def test_union_soups_hold_no_nominal_ingredient(results: Results) -> None:
     assert union_soup(results).weights[-1] == 0
     assert len(single_soup(results).weights) == 4
-    candidates = results.candidates(results.threats)
-    assert len(candidates) == 6 + (1 if any(each.weights[-1] for each in candidates) else 0)
+    candidates = {each.weights for each in results.candidates(results.threats)}
+    assert candidates == {(*weights, 0.0) for weights in simplex(3, 2)}
 
 
 def test_an_unfinished_run_says_so(finished: Path, tmp_path: Path) -> None:
@@ -125,9 +127,9 @@ def compared(name: str, value: float, low: float, high: float) -> Comparison:
     ("differences", "answer", "closest"),
     [
         ([("linf", 0.2, 0.1, 0.3), ("l1", 0.05, 0.01, 0.09), ("ensemble of 3", -0.1, -0.2, -0.05)], "Yes", "l1"),
-        ([("linf", 0.2, 0.1, 0.3), ("l1", 0.05, -0.01, 0.1)], "Not shown", "l1"),
+        ([("linf", 0.2, 0.1, 0.3), ("l1", 0.05, -0.01, 0.1)], "Not shown", "difference to l1"),
+        ([("linf", 0.02, 0.01, 0.03), ("l1", 0.05, -0.01, 0.1)], "Not shown", "difference to l1"),
         ([("linf", 0.2, 0.1, 0.3), ("l2", -0.01, -0.1, 0.08)], "No:", "l2"),
-        ([("ensemble of 3", 0.2, 0.1, 0.3)], "single ingredient", "no mix"),
     ],
 )
 def test_the_answer_follows_the_intervals(
@@ -137,10 +139,31 @@ def test_the_answer_follows_the_intervals(
     answer: str,
     closest: str,
 ) -> None:
-    monkeypatch.setattr(tables_module, "comparisons", lambda results: [compared(*each) for each in differences])
+    choice = Choice((0.5, 0.0, 0.5, 0.0), Estimate(0.5, 0.4, 0.6, 300))
+    monkeypatch.setattr(tables_module, "union_soup", lambda results: choice)
+    made = [compared(*each) for each in differences]
+    monkeypatch.setattr(tables_module, "comparisons", lambda results, confirming: made)
     said = verdict(results)
     assert answer in said
     assert closest in said
+
+
+def test_a_chosen_ingredient_is_no_soup(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Choice((0.0, 0.0, 1.0, 0.0), Estimate(0.5, 0.4, 0.6, 300))
+    monkeypatch.setattr(tables_module, "union_soup", lambda results: alone)
+    assert verdict(results).startswith("No: the search chose the ingredient l1 alone")
+    rival = best_ingredient(results)
+    weights = tuple(float(each.name == rival) for each in results.ingredients)
+    monkeypatch.setattr(tables_module, "single_soup", lambda results: Choice(weights, alone.score))
+    assert f"than the ingredient {rival} alone" in shift_verdict(results)
+
+
+def test_the_stronger_attack_only_takes_away(results: Results) -> None:
+    unions = confirmed_unions(results)
+    assert list(unions) == ["linf", "l2", "l1", "nominal", "union soup"]
+    assert all(after.value <= before.value and after.n == before.n for before, after in unions.values())
+    names = [each.name for each in comparisons(results, confirming=True)]
+    assert set(names) <= {"linf", "l2", "l1", "nominal"}
 
 
 def test_comparisons_are_paired_over_the_test_split(results: Results) -> None:
@@ -152,6 +175,7 @@ def test_comparisons_are_paired_over_the_test_split(results: Results) -> None:
 def test_weights_are_spoken_with_their_ingredients(results: Results) -> None:
     assert spoken_weights(results, (0.5, 0.0, 0.25, 0.25)) == "0.5 linf + 0.25 l1 + 0.25 nominal"
     assert percent(Estimate(0.3153, 0.27, 0.362, 397)) == "31.5 [27.0, 36.2]"
+    assert points(Estimate(0.106, -0.071, 0.14, 397)) == "+10.6 [-7.1, +14.0]"
     assert Row("a", 1, []).one_model
 
 

@@ -80,8 +80,15 @@ def test_misfits_name_the_first_differing_tensor_with_both_shapes() -> None:
         mix([state(0), changed(head=torch.zeros(2))], (0.5, 0.5))
     with pytest.raises(Mismatch, match=r"type torch.float32 in ingredient 1 and torch.float64"):
         mix([state(0), state(1, torch.float64)], (0.5, 0.5))
-    with pytest.raises(Mismatch, match=r"integer buffer 'norm.num_batches_tracked'"):
-        mix([state(0), changed(norm__num_batches_tracked=torch.tensor(18))], (0.5, 0.5))
+    table = {"table": torch.tensor([1, 2])}
+    with pytest.raises(Mismatch, match=r"integer buffer 'table' differs between ingredients 1 and 2"):
+        mix([state(0) | table, state(1) | {"table": torch.tensor([1, 3])}], (0.5, 0.5))
+
+
+def test_of_batch_norms_counters_the_largest_is_taken() -> None:
+    soup = mix([state(0), changed(norm__num_batches_tracked=torch.tensor(18))], (0.5, 0.5))
+    assert soup["norm.num_batches_tracked"] == 18
+    assert soup["norm.num_batches_tracked"].dtype == torch.int64
 
 
 @pytest.mark.parametrize(

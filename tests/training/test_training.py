@@ -72,6 +72,22 @@ def test_training_is_repeatable_and_follows_its_seed(digits: dict[str, Samples])
     assert not equal(first.state, other.state)
 
 
+def test_every_epoch_draws_anew(digits: dict[str, Samples]) -> None:
+    orders: list[list[int]] = [[]]
+    seeds: list[int] = []
+
+    def watched(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
+        orders[-1] += y.tolist()
+        seeds.append(seed)
+        return nominal()(model, x, y, seed)
+
+    run(digits, [watched] * 2, on_epoch=lambda epoch, score: orders.append([]))
+    first, second, _ = orders
+    assert sorted(first) == sorted(second) == sorted(small(digits).y.tolist())
+    assert first != second
+    assert len(set(seeds)) == len(seeds)
+
+
 class Stop(Exception):
     """Ends a training from outside, as a kill would."""
 
@@ -80,11 +96,14 @@ class Stop(Exception):
 def test_a_resumed_training_ends_with_the_same_bits(digits: dict[str, Samples], tmp_path: Path, cut: int) -> None:
     objectives = [nominal(), adversarial(Threat("linf", 0.1), 2), adversarial(Threat("linf", 0.1), 2), nominal()]
 
+    validated: list[float] = []
+
     def validate(model: nn.Module) -> float:
-        return accuracy(evaluate(model, digits["validation"])).value
+        validated.append(accuracy(evaluate(model, digits["validation"])).value)
+        return validated[-1]
 
     def stop(epoch: int, score: float) -> None:
-        if epoch == cut:
+        if epoch >= cut:
             raise Stop
 
     whole = run(digits, objectives, validate)
@@ -93,7 +112,8 @@ def test_a_resumed_training_ends_with_the_same_bits(digits: dict[str, Samples], 
         run(digits, objectives, validate, state, on_epoch=stop)
     seen: list[int] = []
     resumed = run(digits, objectives, validate, state, on_epoch=lambda epoch, score: seen.append(epoch))
-    assert seen == list(range(cut + 1, 4))
+    assert seen == list(range(4))
+    assert len(validated) == 4 + (cut + 1) + (3 - cut)
     assert equal(resumed.state, whole.state)
     assert (resumed.scores, resumed.epoch) == (whole.scores, whole.epoch)
 

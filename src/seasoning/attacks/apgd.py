@@ -85,7 +85,7 @@ def apgd(
         UnknownName: no such loss.
     """
     check_batch(x, y)
-    _check_options(loss, steps, restarts, y, best_loss)
+    _check_options(loss, steps, restarts, targets, y, best_loss)
     if start is not None:
         _check_start(start, x, threat, loss)
     with evaluation_mode(model) if not best_loss else nullcontext():
@@ -115,11 +115,13 @@ def apgd(
     return found
 
 
-def _check_options(loss: Loss, steps: int, restarts: int, y: Tensor, best_loss: bool) -> None:
+def _check_options(loss: Loss, steps: int, restarts: int, targets: int | None, y: Tensor, best_loss: bool) -> None:
     if isinstance(loss, str) and loss not in LOSSES:
         raise UnknownName("loss", loss, LOSSES)
     if steps < 1 or restarts < 1:
         raise BadInput(f"steps={steps}, restarts={restarts}: expected at least 1 of each")
+    if targets is not None and (targets < 1 or loss not in ("targeted-ce", "targeted-dlr")):
+        raise BadInput(f"targets={targets} with loss {loss!r}: expected at least 1, and a targeted loss")
     if y.dim() == 2 and not (best_loss and (callable(loss) or loss in ("ce", "kl"))):
         raise BadInput("soft labels (B, K) serve only best_loss=True with loss='ce' or 'kl': give classes (B,)")
 

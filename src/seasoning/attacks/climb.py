@@ -103,7 +103,7 @@ class Climb:
         self.loss, self.fools, self.gradient = loss, fools, gradient
 
     def restart_from_best(self, mask: Tensor) -> None:
-        """Go back to the best point where the mask says so."""
+        """Go back to the best point where the mask says so; as in the reference, the last loss is still to beat."""
         self.x = torch.where(per_sample(mask, self.x), self.x_best, self.x)
         self.gradient = torch.where(per_sample(mask, self.x), self.gradient_best, self.gradient)
 
@@ -158,7 +158,7 @@ def _take_fooled(climb: Climb, found: AttackResult) -> None:
         return
     rows = climb.rows[fooled]
     found.x_adv[rows] = climb.x[fooled]
-    found.loss[rows] = climb.loss_best[fooled]
+    found.loss[rows] = torch.maximum(found.loss[rows], climb.loss_best[fooled])
     found.fooled[rows] = True
     climb.keep(~fooled)
 

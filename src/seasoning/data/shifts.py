@@ -26,14 +26,14 @@ _ROTATION_DEGREES = 25.0
 _OCCLUDED_SHARE = 0.4  # of the side
 
 
-def _draw(x: Tensor, ids: Tensor, seed: int, count: int) -> Tensor:
+def _draw(x: Tensor, ids: Tensor, seed: int, shift: str, count: int) -> Tensor:
     """Uniform numbers in [-1, 1) for each sample, `(B, count)`."""
-    return sample_noise(ids, (count,), kind="uniform", seed=seed, purpose="shift", restart=0, dtype=x.dtype)
+    return sample_noise(ids, (count,), kind="uniform", seed=seed, purpose=shift, restart=0, dtype=x.dtype)
 
 
 def noise(x: Tensor, ids: Tensor, seed: int) -> Tensor:
     """Gaussian noise of standard deviation 0.35."""
-    draws = sample_noise(ids, tuple(x.shape[1:]), kind="normal", seed=seed, purpose="shift", restart=0, dtype=x.dtype)
+    draws = sample_noise(ids, tuple(x.shape[1:]), kind="normal", seed=seed, purpose="noise", restart=0, dtype=x.dtype)
     return (x + _NOISE_SIGMA * draws).clamp(0, 1)
 
 
@@ -52,7 +52,7 @@ def contrast(x: Tensor, ids: Tensor, seed: int) -> Tensor:
 
 def rotation(x: Tensor, ids: Tensor, seed: int) -> Tensor:
     """Rotation by 25 degrees, to a side drawn for each sample."""
-    left = _draw(x, ids, seed, 1).squeeze(1) < 0
+    left = _draw(x, ids, seed, "rotation", 1).squeeze(1) < 0
     turned = [
         functional.rotate(
             image, _ROTATION_DEGREES if side else -_ROTATION_DEGREES, functional.InterpolationMode.BILINEAR
@@ -66,7 +66,7 @@ def occlusion(x: Tensor, ids: Tensor, seed: int) -> Tensor:
     """A black square over 0.4 of the side, at a place drawn for each sample."""
     height, width = x.shape[2:]
     size = round(_OCCLUDED_SHARE * min(height, width))
-    place = (_draw(x, ids, seed, 2) + 1) / 2
+    place = (_draw(x, ids, seed, "occlusion", 2) + 1) / 2
     top, left = (place[:, 0] * (height - size + 1)).long(), (place[:, 1] * (width - size + 1)).long()
     rows, columns = torch.arange(height), torch.arange(width)
     hidden_rows = (rows >= top[:, None]) & (rows < top[:, None] + size)

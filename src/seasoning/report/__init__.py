@@ -1,6 +1,6 @@
 """Reports: everything a run can say, read from its store alone; no torch."""
 
-from seasoning.report.needs import Contender, contenders, needs, specific_soups, union_soup
+from seasoning.report.needs import Contender, Wanted, contenders, specific_soups, union_soup, wanted
 from seasoning.report.page import write_page
 from seasoning.report.results import CLEAN, Results
 from seasoning.report.tables import Row, Table, comparisons, shift_verdict, shifts_table, threats_table, verdict
@@ -12,14 +12,15 @@ __all__ = [
     "Results",
     "Row",
     "Table",
+    "Wanted",
     "comparisons",
     "contenders",
-    "needs",
     "shift_verdict",
     "shifts_table",
     "specific_soups",
     "threats_table",
     "union_soup",
     "verdict",
+    "wanted",
     "write_page",
 ]

@@ -40,8 +40,16 @@ def ternary_figure(
             bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.75, pad=0.06)
             bar.locator = MaxNLocator(4)
             bar.update_ticks()
-        axes.scatter(top, left, right, s=4, color="white", edgecolors="black", linewidths=0.3)
-        axes.scatter(*[[share] for share in chosen], marker="*", s=130, color="white", edgecolors="black", zorder=5)
+        axes.scatter(top, left, right, s=4, color="white", edgecolors="black", linewidths=0.3, clip_on=False, zorder=4)
+        axes.scatter(
+            *[[share] for share in chosen],
+            marker="*",
+            s=130,
+            color="white",
+            edgecolors="black",
+            zorder=5,
+            clip_on=False,
+        )
         for corner, axis, write in zip(
             corners,
             (axes.taxis, axes.laxis, axes.raxis),

@@ -7,7 +7,16 @@ from seasoning.report.results import CLEAN, Results
 from seasoning.selection import Choice, accuracy_on, choose, mean_over, union_over
 
 
-__all__ = ["Contender", "best_ingredient", "contenders", "needs", "single_soup", "specific_soups", "union_soup"]
+__all__ = [
+    "Contender",
+    "Wanted",
+    "best_ingredient",
+    "contenders",
+    "single_soup",
+    "specific_soups",
+    "union_soup",
+    "wanted",
+]
 
 
 class Contender(NamedTuple):
@@ -17,13 +26,21 @@ class Contender(NamedTuple):
         name: What the tables call it.
         model: Its key.
         passes: Forward passes at inference, the paper's "# FP".
-        weights: One for each ingredient; `None` for an ensemble.
+        confirmed: Whether it is attacked by the stronger protocol, too.
     """
 
     name: str
     model: ModelKey
     passes: int
-    weights: tuple[float, ...] | None
+    confirmed: bool
+
+
+class Wanted(NamedTuple):
+    """One measurement on the test split: of a model, on a task, under the default or the stronger attack."""
+
+    model: ModelKey
+    task: str
+    confirming: bool
 
 
 def union_soup(results: Results) -> Choice:
@@ -55,12 +72,10 @@ def specific_soups(results: Results) -> dict[str, Choice]:
 def contenders(results: Results) -> list[Contender]:
     """Ingredients, ensembles and soups, in the order of the tables."""
     count, robust = len(results.ingredients), results.robust_count
-    alone = []
-    for place, each in enumerate(results.ingredients):
-        weights = tuple(float(place == other) for other in range(count))
-        alone.append(Contender(each.name, results.soup(weights), 1, weights))
+    alone = [Contender(each.name, results.alone(each.name), 1, confirmed=True) for each in results.ingredients]
     ensembles = [
-        Contender(f"ensemble of {size}", results.ensemble(size), size, None) for size in dict.fromkeys((robust, count))
+        Contender(f"ensemble of {size}", results.ensemble(size), size, confirmed=False)
+        for size in dict.fromkeys((robust, count))
     ]
     uniform = (*[1 / robust] * robust, *[0.0] * (count - robust))
     named = {
@@ -68,13 +83,20 @@ def contenders(results: Results) -> list[Contender]:
         "union soup": union_soup(results).weights,
         "single soup": single_soup(results).weights,
     }
-    soups = [Contender(name, results.soup(weights), 1, weights) for name, weights in named.items()]
+    soups = [
+        Contender(name, results.soup(weights), 1, confirmed=name == "union soup") for name, weights in named.items()
+    ]
     return [*alone, *ensembles, *soups]
 
 
-def needs(results: Results) -> list[tuple[ModelKey, str]]:
-    """Models and tasks that the tables want from the test split, each once."""
+def wanted(results: Results) -> list[Wanted]:
+    """What the tables want from the test split, each once."""
+    everyone = contenders(results)
     tasks = (CLEAN, *results.shifts, *results.threats)
-    wanted = [(each.model, task) for each in contenders(results) for task in tasks]
-    wanted += [(results.soup(choice.weights), task) for task, choice in specific_soups(results).items()]
-    return list(dict.fromkeys(wanted))
+    found = [Wanted(each.model, task, confirming=False) for each in everyone for task in tasks]
+    specific = specific_soups(results)
+    found += [Wanted(results.soup(choice.weights), task, confirming=False) for task, choice in specific.items()]
+    found += [
+        Wanted(each.model, threat, confirming=True) for each in everyone if each.confirmed for threat in results.threats
+    ]
+    return list(dict.fromkeys(found))

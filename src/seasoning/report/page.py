@@ -11,11 +11,13 @@ from markupsafe import Markup
 from seasoning import metrics
 from seasoning.files import replacing
 from seasoning.report.figures import intervals_figure, ternary_figure
-from seasoning.report.needs import contenders, single_soup, specific_soups, union_soup
+from seasoning.report.needs import single_soup, specific_soups, union_soup
 from seasoning.report.results import CLEAN, Results
 from seasoning.report.tables import (
     comparisons,
+    confirmed_unions,
     percent,
+    points,
     shift_verdict,
     shifts_table,
     spoken_weights,
@@ -36,23 +38,22 @@ def write_page(results: Results, path: Path) -> Path:
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["percent"] = percent
-    environment.filters["points"] = _points
-    template = environment.from_string(resources.files("seasoning.report").joinpath("page.html.j2").read_text())
-    html = template.render(**_content(results))
+    environment.filters["points"] = points
+    source = resources.files("seasoning.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    html = environment.from_string(source).render(**_content(results))
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
     return path
 
 
 def _content(results: Results) -> dict[str, Any]:
-    threats, chosen = threats_table(results), union_soup(results)
+    threats, chosen, soups = threats_table(results), union_soup(results), _soup_rows(results)
     union = {row.name: row.cells[-1] for row in threats.rows}
-    models = {each.name: each for each in contenders(results)}
-    soup = models["union soup"]
     return {
         "results": results,
         "verdict": verdict(results),
-        "soup": soup,
+        "confirmed_verdict": verdict(results, confirming=True),
+        "confirmed": confirmed_unions(results),
         "soup_words": spoken_weights(results, chosen.weights),
         "found": chosen.score,
         "kept": union["union soup"],
@@ -67,20 +68,20 @@ def _content(results: Results) -> dict[str, Any]:
             "Union accuracy of every model with its interval; the numbers stand in the table of threats",
         ),
         "commands": _commands(results),
-        "soups": _soup_rows(results),
+        "soups": soups,
         "seconds": sum(header["seconds"] for header in results.headers),
         "gradients": sum(header["gradients"] for header in results.headers),
-        "versions": results.headers[0]["versions"],
-        "device": results.headers[0]["device"],
+        "machines": _machines(results),
+        "tried": len(results.candidates(results.threats)),
+        "noise": max(_half_width(each["union"]) for _, each in soups),
     }
 
 
 def _validation(results: Results) -> dict[str, metrics.Estimate | None]:
     """Every ingredient's accuracy at what it was trained for, on the validation split."""
     numbers: dict[str, metrics.Estimate | None] = {}
-    for place, each in enumerate(results.ingredients):
-        model = results.soup([float(place == other) for other in range(len(results.ingredients))])
-        outcomes = results.outcomes(model, "validation", each.threat or CLEAN)
+    for each in results.ingredients:
+        outcomes = results.outcomes(results.alone(each.name), "validation", each.threat or CLEAN)
         numbers[each.name] = None if outcomes is None else metrics.robust_accuracy(outcomes)
     return numbers
 
@@ -134,9 +135,17 @@ def _command(results: Results, weights: tuple[float, ...]) -> str:
     )
 
 
-def _points(estimate: metrics.Estimate) -> str:
-    value, low, high = (100 * each for each in estimate[:3])
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+def _half_width(estimate: metrics.Estimate) -> float:
+    return max(estimate.high - estimate.value, estimate.value - estimate.low)
+
+
+def _machines(results: Results) -> str:
+    """Every device and set of versions that measured a block."""
+    told = [
+        f"{header['device']}, {', '.join(f'{name} {version}' for name, version in header['versions'].items())}"
+        for header in results.headers
+    ]
+    return "; ".join(dict.fromkeys(told))
 
 
 def _picture(svg: str, words: str) -> Markup:

@@ -4,7 +4,7 @@ A task is a data set or a threat: `"clean"`, the name of a shift, or the text of
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from seasoning.errors import BadInput
 from seasoning.outcomes import Measurement, ModelKey, Outcomes
@@ -49,18 +49,18 @@ class Results:
         self.threats: tuple[str, ...] = tuple(spec["threats"])
         self.shifts: tuple[str, ...] = tuple(spec["data"]["shifts"])
         self.grid_parts: int = spec["grid_parts"]
-        self.attacks: dict[str, str] = store.note("attacks") or {}
+        self.attacks: dict[str, str] = store.note("attacks")
+        self.confirming: dict[str, str] = store.note("confirming")
+        self.network: dict[str, Any] = store.note("network")
         self.ingredients = [
             Ingredient(name, each["threat"], each["fingerprint"], *each["training"])
             for name, each in ingredients.items()
         ]
-        self._asked = {(each.model, each.data, each.threat): each for each in self._relevant(store)}
+        relevant = [each for each in store.measurements() if each.smoke == self.smoke and each.seed == self.seed]
+        self._asked = {(each.model, each.data, each.threat, each.attack): each for each in relevant}
         self._known: dict[Measurement, Outcomes] = {}
         self._store = store
         self.headers = [header for _, header in store.headers()]
-
-    def _relevant(self, store: Store) -> list[Measurement]:
-        return [each for each in store.measurements() if each.smoke == self.smoke and each.seed == self.seed]
 
     @property
     def robust_count(self) -> int:
@@ -71,14 +71,27 @@ class Results:
         """Key of a soup of this run's ingredients."""
         return ModelKey.of([each.fingerprint for each in self.ingredients], weights)
 
+    def alone(self, name: str) -> ModelKey:
+        """Key of an ingredient."""
+        return self.soup([float(each.name == name) for each in self.ingredients])
+
     def ensemble(self, count: int) -> ModelKey:
         """Key of the ensemble of the first ingredients."""
         return ModelKey.of([each.fingerprint for each in self.ingredients[:count]], [1 / count] * count, "ensemble")
 
-    def outcomes(self, model: ModelKey, split: str, task: str) -> Outcomes | None:
-        """What became of a model on a task of a split; `None` where it is not (wholly) measured."""
+    def outcomes(self, model: ModelKey, split: str, task: str, *, confirming: bool = False) -> Outcomes | None:
+        """What became of a model on a task of a split; `None` where it is not (wholly) measured.
+
+        Args:
+            model: Its key.
+            split: Part of the data set.
+            task: Clean, a shift or a threat.
+            confirming: Whether a threat is meant under the stronger attack.
+        """
         data = f"{self.source}/{split}/{task}" if task in self.shifts else f"{self.source}/{split}"
-        asked = self._asked.get((model, data, task if task in self.threats else None))
+        threat = task if task in self.threats else None
+        attack = None if threat is None else (self.confirming if confirming else self.attacks)[threat]
+        asked = self._asked.get((model, data, threat, attack))
         if asked is None:
             return None
         if asked not in self._known:
@@ -92,7 +105,7 @@ class Results:
         """Every soup that was measured on all these tasks of the selection split."""
         places = {each.fingerprint: place for place, each in enumerate(self.ingredients)}
         found = []
-        for model in dict.fromkeys(model for model, _, _ in self._asked):
+        for model in dict.fromkeys(model for model, *_ in self._asked):
             if model.kind != "soup" or any(fingerprint not in places for fingerprint, _ in model.parts):
                 continue
             answers = {task: self.outcomes(model, "selection", task) for task in tasks}

@@ -7,7 +7,7 @@ from seasoning import metrics
 from seasoning.errors import BadInput
 from seasoning.metrics import Estimate
 from seasoning.outcomes import ModelKey, Outcomes
-from seasoning.report.needs import Contender, best_ingredient, contenders, specific_soups
+from seasoning.report.needs import best_ingredient, contenders, single_soup, specific_soups, union_soup
 from seasoning.report.results import CLEAN, Results
 
 
@@ -16,7 +16,9 @@ __all__ = [
     "Row",
     "Table",
     "comparisons",
+    "confirmed_unions",
     "percent",
+    "points",
     "shift_verdict",
     "shifts_table",
     "spoken_weights",
@@ -56,6 +58,12 @@ def percent(estimate: Estimate) -> str:
     return f"{100 * estimate.value:.1f} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
 
 
+def points(difference: Estimate) -> str:
+    """A difference and its 95 % interval in points, such as `"+10.6 [+7.1, +14.0]"`."""
+    value, low, high = (100 * each for each in difference[:3])
+    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
 def spoken_weights(results: Results, weights: Sequence[float]) -> str:
     """Weights with their ingredients, such as `"0.5 linf + 0.5 l1"`."""
     parts = [
@@ -93,54 +101,75 @@ def shifts_table(results: Results) -> Table:
     return Table("Shifts", note, [*tasks, "mean"], rows)
 
 
-def comparisons(results: Results) -> list[Comparison]:
-    """The union soup against every other contender: paired differences of union accuracy on the test split."""
-    models = {each.name: each for each in contenders(results)}
-    soup = _union(results, models["union soup"])
+def comparisons(results: Results, *, confirming: bool = False) -> list[Comparison]:
+    """The union soup against every other contender: paired differences of union accuracy on the test split.
+
+    Args:
+        results: The run.
+        confirming: Count an image only if it also withstands the stronger attack, which not every model met.
+    """
+    models = [each for each in contenders(results) if each.confirmed or not confirming]
+    soup = next(each for each in models if each.name == "union soup")
+    column = _union(results, soup.model, confirming)
     return [
-        Comparison(name, metrics.paired_difference(soup, _union(results, each)))
-        for name, each in models.items()
-        if each.model != models["union soup"].model
+        Comparison(each.name, metrics.paired_difference(column, _union(results, each.model, confirming)))
+        for each in models
+        if each.model != soup.model
     ]
+
+
+def confirmed_unions(results: Results) -> dict[str, tuple[Estimate, Estimate]]:
+    """Union accuracy on the test split under the default attack, and under it and the stronger one together."""
+    return {
+        each.name: (
+            metrics.proportion(_union(results, each.model, confirming=False)[1]),
+            metrics.proportion(_union(results, each.model, confirming=True)[1]),
+        )
+        for each in contenders(results)
+        if each.confirmed
+    }
+
+
+def verdict(results: Results, *, confirming: bool = False) -> str:
+    """Whether the union soup beats each single ingredient, in plain words."""
+    chosen = union_soup(results).weights
+    if max(chosen) == 1:
+        name = results.ingredients[chosen.index(1)].name
+        return f"No: the search chose the ingredient {name} alone; no mix withstood more on the selection split."
+    names = {each.name for each in results.ingredients}
+    against = [each for each in comparisons(results, confirming=confirming) if each.name in names]
+    closest = min(against, key=lambda each: each.difference.low)
+    figure = f"{points(closest.difference)} points, paired over {closest.difference.n} test images"
+    if closest.difference.low > 0:
+        return (
+            "Yes: the soup's union accuracy is above that of each single ingredient. "
+            f"The closest is {closest.name} ({figure})."
+        )
+    if min(each.difference.value for each in against) > 0:
+        return (
+            "Not shown: the soup's union accuracy is measured above that of each single ingredient, but the interval "
+            f"of the difference to {closest.name} contains 0 ({figure})."
+        )
+    closest = min(against, key=lambda each: each.difference.value)
+    figure = f"{points(closest.difference)} points, paired over {closest.difference.n} test images"
+    return f"No: the soup's union accuracy is not above that of the ingredient {closest.name} ({figure})."
 
 
 def shift_verdict(results: Results) -> str:
     """Whether the single soup beats the best ingredient under the shifts, in plain words."""
     tasks = (CLEAN, *results.shifts)
-    models, rival = {each.name: each.model for each in contenders(results)}, best_ingredient(results)
-    soup, ingredient = (
-        [metrics.clean_column(_test(results, models[name], task)) for task in tasks] for name in ("single soup", rival)
+    soup, rival = results.soup(single_soup(results).weights), best_ingredient(results)
+    if soup == results.alone(rival):
+        return f"On the selection split no mix has a better mean over the shifts than the ingredient {rival} alone."
+    mine, theirs = (
+        [metrics.clean_column(_test(results, model, task)) for task in tasks] for model in (soup, results.alone(rival))
     )
-    value, low, high, n = metrics.mean_difference(soup, ingredient)
-    figure = f"{100 * value:+.1f} points of mean accuracy, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
-    answer = "above" if low > 0 else "below" if high < 0 else "neither shown above nor below"
+    difference = metrics.mean_difference(mine, theirs)
+    answer = "above" if difference.low > 0 else "below" if difference.high < 0 else "neither shown above nor below"
     return (
         f"On the test split the single soup is {answer} the ingredient {rival}, the best of them on the selection "
-        f"split ({figure}, paired over {n} base images)."
+        f"split ({points(difference)} points of mean accuracy, paired over {difference.n} base images)."
     )
-
-
-def verdict(results: Results) -> str:
-    """Whether the union soup beats each single ingredient, in plain words."""
-    names = {each.name for each in results.ingredients}
-    against = [each for each in comparisons(results) if each.name in names]
-    if not against:
-        return "The search chose a single ingredient: on the selection images no mix was more robust to all threats."
-    closest = min(against, key=lambda each: each.difference.value)
-    value, low, high, n = closest.difference
-    figure = f"{100 * value:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
-    figure += f", paired over {n} test images"
-    if all(each.difference.low > 0 for each in against):
-        return (
-            "Yes: the soup's union accuracy is above that of each single ingredient. "
-            f"The closest is {closest.name} ({figure})."
-        )
-    if value > 0:
-        return (
-            "Not shown: the soup's union accuracy is measured above that of each single ingredient, but for "
-            f"{closest.name} the difference is within its interval ({figure})."
-        )
-    return f"No: the soup's union accuracy is not above that of the ingredient {closest.name} ({figure})."
 
 
 def _accuracies(outcomes: Sequence[Outcomes]) -> list[Estimate]:
@@ -148,12 +177,15 @@ def _accuracies(outcomes: Sequence[Outcomes]) -> list[Estimate]:
     return [*map(metrics.accuracy, outcomes), metrics.mean_accuracy(*columns)]
 
 
-def _union(results: Results, contender: Contender) -> metrics.Column:
-    return metrics.union_column(*[_test(results, contender.model, threat) for threat in results.threats])
+def _union(results: Results, model: ModelKey, confirming: bool) -> metrics.Column:
+    attacks = (False, True) if confirming else (False,)
+    return metrics.union_column(
+        *[_test(results, model, threat, confirming=each) for threat in results.threats for each in attacks]
+    )
 
 
-def _test(results: Results, model: ModelKey, task: str) -> Outcomes:
-    outcomes = results.outcomes(model, "test", task)
+def _test(results: Results, model: ModelKey, task: str, *, confirming: bool = False) -> Outcomes:
+    outcomes = results.outcomes(model, "test", task, confirming=confirming)
     if outcomes is None:
         raise BadInput(f"the run is not finished: a model was not measured on the test split ({task}); run it again")
     return outcomes

@@ -15,7 +15,7 @@ from seasoning.checkpoint import State, fingerprint, load_ingredient, save_state
 from seasoning.errors import BadInput, Mismatch
 
 
-__all__ = ["first_difference", "mix", "mix_files", "require_fit", "require_weights"]
+__all__ = ["first_difference", "mix", "mix_files", "require_fit", "require_weights", "soup_metadata"]
 
 _SUM_TOLERANCE = 1e-6
 
@@ -23,15 +23,16 @@ _SUM_TOLERANCE = 1e-6
 def mix(ingredients: Sequence[State], weights: Sequence[float]) -> dict[str, Tensor]:
     """One set of parameters from several: the weighted sum of every floating tensor, in float64.
 
-    Convex (all weights at least 0) or affine (any weights of sum 1). An ingredient of weight 0 is checked but not
-    read; weight 1 returns the ingredient bit for bit. Integer buffers must agree.
+    Convex (all weights at least 0) or affine (any weights of sum 1). An ingredient of weight 0 must fit and adds
+    nothing; weight 1 returns the ingredient bit for bit. Of batch-norm's counters the largest is taken; other integer
+    buffers must agree.
 
     Args:
         ingredients: Mappings from names to tensors, all with the same names, shapes and types.
         weights: One number for each, of sum 1.
 
     Returns:
-        Names to tensors of the ingredients' own types, on the device of the first.
+        Names to tensors of the ingredients' own types, on their device.
 
     Raises:
         Mismatch: names, shapes, types or integer buffers differ; the first difference is named.
@@ -60,9 +61,14 @@ def mix_files(paths: Sequence[str | Path], weights: Sequence[float], out: str | 
         raise BadInput(f"{target} exists: choose another name for the soup, or remove it first")
     states = [load_ingredient(path) for path in paths]
     soup = mix(states, weights)
-    recipe = {"weights": [float(weight) for weight in weights], "ingredients": [fingerprint(state) for state in states]}
-    save_state(soup, target, {"seasoning.soup": json.dumps(recipe)})
+    save_state(soup, target, soup_metadata([fingerprint(state) for state in states], weights))
     return target
+
+
+def soup_metadata(fingerprints: Sequence[str], weights: Sequence[float]) -> dict[str, str]:
+    """What a soup's file says of its making: fingerprints of the ingredients and their weights."""
+    recipe = {"ingredients": list(fingerprints), "weights": [float(weight) for weight in weights]}
+    return {"seasoning.soup": json.dumps(recipe)}
 
 
 def require_weights(weights: Sequence[float], count: int) -> None:
@@ -81,19 +87,14 @@ def require_weights(weights: Sequence[float], count: int) -> None:
         raise BadInput(f"weights {tuple(weights)} sum to {math.fsum(weights):.6g}: expected 1")
 
 
-def require_fit(states: Sequence[State], names: Sequence[str] | None = None) -> None:
+def require_fit(states: Sequence[State]) -> None:
     """Refuse parameters that do not fit together.
-
-    Args:
-        states: Mappings from names to tensors.
-        names: What to call each in the message; by default their numbers.
 
     Raises:
         Mismatch: names the first differing tensor and both shapes.
     """
-    called = list(names) if names is not None else [f"ingredient {number}" for number in range(1, len(states) + 1)]
-    for name, state in zip(called[1:], states[1:], strict=True):
-        difference = first_difference(states[0], state, called[0], name)
+    for number, state in enumerate(states[1:], start=2):
+        difference = first_difference(states[0], state, "ingredient 1", f"ingredient {number}")
         if difference:
             raise Mismatch(f"{difference}: mix copies of one architecture")
 
@@ -132,6 +133,8 @@ def _mixed(ingredients: Sequence[State], weights: Sequence[float]) -> Iterator[t
 
 
 def _agreed(key: str, tensors: Sequence[Tensor]) -> Tensor:
+    if key.endswith("num_batches_tracked"):
+        return torch.stack(list(tensors)).amax(0)
     for number, tensor in enumerate(tensors[1:], start=2):
         if not torch.equal(tensor, tensors[0]):
             raise Mismatch(f"integer buffer {key!r} differs between ingredients 1 and {number}: it cannot be averaged")

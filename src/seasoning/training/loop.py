@@ -79,11 +79,11 @@ def train(
         seed: Seed of orders and attacks.
         resume: Where the state is kept after each epoch; if it is there, training goes on from it.
         identity: What the state belongs to; one of another identity is refused.
-        on_epoch: Told the epoch (from 0) and its score.
+        on_epoch: Told each epoch (from 0) and its score, those trained before a resume included.
 
     Raises:
         SeasoningError: the loss became NaN or infinite; the last good state is kept.
-        BadInput: no epochs, or the state belongs to another training.
+        BadInput: no epochs, or the state is damaged or belongs to another training.
     """
     if not objectives:
         raise BadInput("no objectives: give one for each epoch")
@@ -93,6 +93,8 @@ def train(
     progress: dict[str, Any] = {"identity": dict(identity or {}), "epoch": 0, "scores": [], "best": {}, "best_epoch": 0}
     if resume is not None and resume.exists():
         progress = _restore(resume, network, optimizer, progress["identity"])
+    for epoch, score in enumerate(progress["scores"]):
+        on_epoch(epoch, score)
     per_epoch = math.ceil(len(samples) / batch_size)
     for epoch in range(progress["epoch"], len(objectives)):
         generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % _LARGEST_SEED)
@@ -137,7 +139,11 @@ def _keep(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _restore(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, identity: object) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(path, weights_only=True)
+    try:
+        content: dict[str, Any] = torch.load(path, weights_only=True)
+    except Exception as error:
+        # What damaged bytes make of torch's reader is not to be foretold.
+        raise BadInput(f"{path} is damaged ({error}): remove it, and this training starts again") from error
     if content["identity"] != identity:
         raise BadInput(f"{path} belongs to a training with {content['identity']}, not {identity}: remove it first")
     network.load_state_dict(content.pop("network"))
