@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from seasoning.report import Results, comparisons, shift_verdict, shifts_table, threats_table, union_soup, verdict
-from seasoning.report.tables import Table, percent, spoken_weights
+from seasoning.report.tables import Table, percent, points, spoken_weights
 from seasoning.store import Store
 
 
@@ -23,11 +23,8 @@ def main(folders: list[str]) -> None:
         seeds = "/".join(str(run.seed) for run in runs)
         for make in (threats_table, shifts_table):
             print_table([make(run) for run in runs], seeds)
-        print(f"\nUnion soup minus each other model, union accuracy in points, paired, test split (seeds {seeds})\n")
-        print(f"| against | {' | '.join(f'seed {run.seed}' for run in runs)} |\n| --- |{' --- |' * len(runs)}")
-        differences = [{each.name: each.difference for each in comparisons(run)} for run in runs]
-        for name in differences[0]:
-            print(f"| {name} | {' | '.join(percent(each[name]) if name in each else '-' for each in differences)} |")
+        print_differences(runs, confirming=False)
+        print_differences(runs, confirming=True)
         print()
         for run in runs:
             soup = union_soup(run)
@@ -35,6 +32,16 @@ def main(folders: list[str]) -> None:
                 f"- Seed {run.seed}: {spoken_weights(run, soup.weights)}, {percent(soup.score)} on the selection split."
             )
             print(f"  {verdict(run)} {shift_verdict(run)}")
+
+
+def print_differences(runs: list[Results], *, confirming: bool) -> None:
+    """The union soup against every other model, one column for each run."""
+    attacks = "under the default and a stronger attack" if confirming else "under the default attack"
+    print(f"\nUnion soup minus another model: union accuracy {attacks}, points, paired, test split\n")
+    print(f"| against | {' | '.join(f'seed {run.seed}' for run in runs)} |\n| --- |{' --- |' * len(runs)}")
+    differences = [{each.name: each.difference for each in comparisons(run, confirming=confirming)} for run in runs]
+    for name in differences[0]:
+        print(f"| {name} | {' | '.join(points(each[name]) if name in each else '-' for each in differences)} |")
 
 
 def print_table(tables: list[Table], seeds: str) -> None:

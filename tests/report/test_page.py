@@ -1,9 +1,12 @@
+import html
 import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from seasoning import metrics
 from seasoning.errors import BadInput
@@ -74,6 +77,17 @@ def test_writing_it_again_gives_the_same_page(finished: Path) -> None:
     before = (finished / "report.html").read_text()
     rewrite_report(finished)
     assert (finished / "report.html").read_text() == before
+
+
+def test_its_python_runs(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = re.search(r"<pre>(import timm.*?)</pre>", (finished / "report.html").read_text(), flags=re.DOTALL)
+    assert code is not None
+    monkeypatch.chdir(finished)
+    names: dict[str, Any] = {}
+    exec(compile(html.unescape(code[1]), "report.html", "exec"), names)
+    x = torch.rand(2, 1, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(names["network"].eval()((x - 0.5) / 0.5), names["model"](x))
 
 
 def test_tables_are_those_of_the_outcomes(results: Results) -> None:
