@@ -120,12 +120,14 @@ def _project_l1(x: Tensor, center: Tensor, eps: Tensor, halvings: int) -> Tensor
         middle = (low + high) / 2
         longer = moves(middle).sum(1) > eps
         low, high = torch.where(longer, middle, low), torch.where(longer, high, middle)
-    # Between low and high the length is all but linear: interpolate, and stay on the inner side.
+    # Between low and high the length is all but linear: interpolate, and stay on the inner side, up to the rounding of
+    # a sum, without which a point on the sphere would be pushed in by the width of the bracket.
+    allowed = eps * (1 + 4 * torch.finfo(x.dtype).eps)
     at_low, at_high = moves(low).sum(1), moves(high).sum(1)
     share = ((at_low - eps) / (at_low - at_high).clamp_min(torch.finfo(x.dtype).tiny)).clamp(0, 1)
     root = low + share * (high - low)
-    root = torch.where(moves(root).sum(1) > eps, high, root)
-    inside = torch.minimum(size, room).sum(1) <= eps
+    root = torch.where(moves(root).sum(1) > allowed, high, root)
+    inside = torch.minimum(size, room).sum(1) <= allowed
     return _moved(center, moves(torch.where(inside, torch.zeros_like(root), root)), delta)
 
 
