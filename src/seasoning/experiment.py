@@ -172,6 +172,7 @@ class _Kitchen:
         self._tasks = _tasks(spec, self._parts)
         self._recipes = recipes(spec)
         self._model = self._architecture(None)
+        self._loaded: ModelKey | None = None
         self._states: list[State] = []
         self._fingerprints: list[str] = []
         self._robust = simplex(len(spec.threats), spec.grid_parts)
@@ -262,7 +263,11 @@ class _Kitchen:
         parts = [(states[mark], weight) for mark, weight in key.parts]
         if key.kind == "ensemble":
             return Ensemble(self._architecture(state) for state, _ in parts).eval()
-        self._model.load(mix([state for state, _ in parts], [weight for _, weight in parts]))
+        # A soup is measured on several tasks in a row: mix it once.
+        if key != self._loaded:
+            self._loaded = None
+            self._model.load(mix([state for state, _ in parts], [weight for _, weight in parts]))
+            self._loaded = key
         return self._model
 
     def _architecture(self, state: State | None) -> Classifier:

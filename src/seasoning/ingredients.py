@@ -113,7 +113,7 @@ def prepare_ingredient(
         epoch, epochs = _told(path)
         for _ in range(epochs):
             advance()
-        return Prepared(load_ingredient(path), epoch, epochs)
+        return Prepared(dict(load_ingredient(path)), epoch, epochs)
     # Initialization draws from torch's global generator: fork it, so that nothing outside notices.
     with torch.random.fork_rng():
         torch.manual_seed(spec.seed)

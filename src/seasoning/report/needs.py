@@ -1,5 +1,9 @@
-"""What a report must know: the models that were chosen, and what has to be measured of each on the test split."""
+"""What a report must know: the models that were chosen, and what has to be measured of each on the test split.
 
+Choices are pure functions of the results they read, and several tables ask for them: each is made once.
+"""
+
+from functools import cache
 from typing import NamedTuple
 
 from seasoning.outcomes import ModelKey
@@ -43,17 +47,20 @@ class Wanted(NamedTuple):
     confirming: bool
 
 
+@cache
 def union_soup(results: Results) -> Choice:
     """The soup most robust to all threats at once on the selection split."""
     return choose(results.candidates(results.threats), union_over(results.threats))[0]
 
 
+@cache
 def single_soup(results: Results) -> Choice:
     """The soup of the best mean over the clean data set and its shifts on the selection split."""
     tasks = (CLEAN, *results.shifts)
     return choose(results.candidates(tasks), mean_over(tasks))[0]
 
 
+@cache
 def best_ingredient(results: Results) -> str:
     """The ingredient of the best mean over the clean data set and its shifts on the selection split."""
     tasks = (CLEAN, *results.shifts)
@@ -62,6 +69,7 @@ def best_ingredient(results: Results) -> str:
     return results.ingredients[weights.index(1)].name
 
 
+@cache
 def specific_soups(results: Results) -> dict[str, Choice]:
     """For the clean data set and each shift, the soup best on it on the selection split."""
     tasks = (CLEAN, *results.shifts)
@@ -69,6 +77,7 @@ def specific_soups(results: Results) -> dict[str, Choice]:
     return {task: choose(candidates, accuracy_on(task))[0] for task in tasks}
 
 
+@cache
 def contenders(results: Results) -> list[Contender]:
     """Ingredients, ensembles and soups, in the order of the tables."""
     count, robust = len(results.ingredients), results.robust_count
