@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -112,8 +113,10 @@ def _read_pickle(path: Path) -> State:
             mapped = source is path and _is_zip(path)
             content = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            reason = str(error).splitlines()[0]
+        # Only a well-formed pickle gets as far as naming what it wants to call.
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        if wanted:
+            reason = f"it asks for {wanted[1]}"
             raise BadInput(
                 f"{path} is a pickle that wants to run code, which is refused ({reason}): "
                 "save only the parameters, with torch.save(model.state_dict(), …) or as safetensors"
