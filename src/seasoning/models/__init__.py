@@ -1,7 +1,32 @@
 """Networks by name; importing this folder makes ours known to timm."""
 
+from seasoning.models.adapters import adapt_keys, carried_normalization
 from seasoning.models.build import Classifier, build_model
-from seasoning.models.resnet import ResidualNetwork, resnet_small
+from seasoning.models.resnet import (
+    ACTIVATIONS,
+    STYLES,
+    ResidualNetwork,
+    Style,
+    preact_resnet18,
+    resnet_small,
+    wide_resnet,
+    wide_resnet_28_10,
+    wide_resnet_34_10,
+)
 
 
-__all__ = ["Classifier", "ResidualNetwork", "build_model", "resnet_small"]
+__all__ = [
+    "ACTIVATIONS",
+    "STYLES",
+    "Classifier",
+    "ResidualNetwork",
+    "Style",
+    "adapt_keys",
+    "build_model",
+    "carried_normalization",
+    "preact_resnet18",
+    "resnet_small",
+    "wide_resnet",
+    "wide_resnet_28_10",
+    "wide_resnet_34_10",
+]

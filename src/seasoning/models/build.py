@@ -1,5 +1,8 @@
 """From a name to a classifier of images in [0, 1]."""
 
+import logging
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import timm
@@ -10,9 +13,13 @@ from torch import Tensor, nn
 from seasoning.checkpoint import State
 from seasoning.errors import BadInput, Mismatch, UnknownName
 from seasoning.models import resnet  # noqa: F401  registers our networks with timm
+from seasoning.models.adapters import adapt_keys, carried_normalization
+from seasoning.models.from_file import is_file_name, network_from_file
 
 
 __all__ = ["Classifier", "build_model"]
+
+_log = logging.getLogger(__name__)
 
 
 class Classifier(nn.Module):
@@ -22,7 +29,7 @@ class Classifier(nn.Module):
 
     Args:
         network: Normalized images to logits.
-        mean: Mean of each channel, in units of pixels in [0, 1].
+        mean: Mean of each channel, in units of pixels in [0, 1]; one number serves every channel.
         std: Standard deviation of each channel.
     """
 
@@ -32,8 +39,9 @@ class Classifier(nn.Module):
     def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self._built_with = torch.tensor(mean), torch.tensor(std)
+        self.register_buffer("mean", self._built_with[0].view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", self._built_with[1].view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images `(B, C, H, W)` in [0, 1] to logits `(B, K)`."""
@@ -41,49 +49,96 @@ class Classifier(nn.Module):
         return logits
 
     def load(self, state: State) -> None:
-        """Take over parameters and buffers.
+        """Take over parameters and buffers, under the network's names or those of `adapters`.
+
+        Normalization constants that the checkpoint holds replace the classifier's; a checkpoint without any brings back
+        those it was built with.
 
         Raises:
             Mismatch: they do not fit the architecture; the first differing tensor is named with both shapes.
         """
-        own = self.network.state_dict()
+        constants = carried_normalization(state, self.network)
+        own, tensors = self.network.state_dict(), dict(adapt_keys(state, self.network))
         for name, tensor in own.items():
-            if name not in state:
+            if name not in tensors:
                 raise Mismatch(f"the checkpoint lacks tensor {name!r} of shape {tuple(tensor.shape)}")
-            if state[name].shape != tensor.shape:
-                given, wanted = tuple(state[name].shape), tuple(tensor.shape)
+            if tensors[name].shape != tensor.shape:
+                given, wanted = tuple(tensors[name].shape), tuple(tensor.shape)
                 raise Mismatch(f"tensor {name!r} has shape {given} in the checkpoint, the architecture wants {wanted}")
-        extra = next((name for name in state if name not in own), None)
+        extra = next((name for name in tensors if name not in own), None)
         if extra is not None:
-            shape = tuple(state[extra].shape)
+            shape = tuple(tensors[extra].shape)
             raise Mismatch(f"the checkpoint's tensor {extra!r} of shape {shape} has no place in the architecture")
-        self.network.load_state_dict(dict(state))
+        self._normalize_by(*(self._built_with if constants is None else constants))
+        if constants is not None:
+            _log.info("normalizing as the checkpoint says: mean %s, std %s", *(each.tolist() for each in constants))
+        self.network.load_state_dict(tensors)
+
+    def _normalize_by(self, mean: Tensor, std: Tensor) -> None:
+        channels = self.mean.numel()
+        # One number is what a network from a file starts with, whatever its channels.
+        if channels != 1 and not {mean.numel(), std.numel()} <= {1, channels}:
+            raise Mismatch(f"the checkpoint normalizes {mean.numel()} channels, the architecture takes {channels}")
+        self.mean, self.std = mean.to(self.mean).view(1, -1, 1, 1), std.to(self.std).view(1, -1, 1, 1)
 
 
-def build_model(name: str, *, num_classes: int, state: State | None = None, **options: Any) -> Classifier:
+def build_model(
+    name: str,
+    *,
+    num_classes: int,
+    state: State | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    **options: Any,
+) -> Classifier:
     """A classifier on [0, 1] pixels, in evaluation mode.
 
     Args:
-        name: An architecture that timm knows; ours are among them (`"resnet_small"`).
+        name: An architecture that timm knows; ours are among them (`"resnet_small"`, `"preact_resnet18"`,
+            `"wide_resnet_28_10"`, `"wide_resnet"`). Or `"path/to/file.py:function"`: the file is imported, which runs
+            it, and the function called with `num_classes` and the options. It returns an `nn.Module` that takes images
+            in [0, 1]: no normalization is added.
         num_classes: Number of logits.
-        state: Parameters and buffers; without it the network is initialized at random.
+        state: Parameters and buffers, under the network's names or those that `adapters` knows; without it the network
+            is initialized at random.
+        mean: Mean of each channel that is subtracted from images in [0, 1]; by default that of the architecture.
+            Many robust checkpoints take the pixels as they are: `mean=(0,)`, `std=(1,)`.
+        std: Standard deviation of each channel; by default that of the architecture.
         options: Further arguments of the architecture, such as `in_chans=1`.
 
     Raises:
-        UnknownName: no such architecture.
-        BadInput: the architecture does not take an option.
-        Mismatch: `state` does not fit.
+        UnknownName: no such architecture, or no such function in the file.
+        BadInput: the architecture does not take an option, the file or its function is of no use, or the normalization
+            is impossible.
+        Mismatch: `state` does not fit, or was trained with another normalization than the one given.
     """
+    if is_file_name(name):
+        model = Classifier(network_from_file(name, num_classes, options), *_chosen((0.0,), (1.0,), mean, std, None))
+    else:
+        network = _from_timm(name, num_classes, options)
+        own = _normalization(network, options.get("in_chans"))
+        model = Classifier(network, *_chosen(*own, mean, std, len(own[0])))
+    model.eval()
+    if state is None:
+        return model
+    before = {"mean": model.mean, "std": model.std}
+    model.load(state)
+    for which, given in (("mean", mean), ("std", std)):
+        now, wanted = getattr(model, which), before[which]
+        if given is not None and not torch.allclose(now, wanted):
+            held = f"{now.flatten().tolist()}, not {wanted.flatten().tolist()}"
+            raise Mismatch(f"the checkpoint was trained with normalization {which} {held}: leave the option out")
+    return model
+
+
+def _from_timm(name: str, num_classes: int, options: dict[str, Any]) -> nn.Module:
     if not timm.is_model(name):
         raise UnknownName("architecture", name, timm.list_models())
     try:
-        network = timm.create_model(name, num_classes=num_classes, **options)
+        network: nn.Module = timm.create_model(name, num_classes=num_classes, **options)
     except TypeError as error:
         raise BadInput(f"architecture {name!r} with options {sorted(options)}: {error}") from error
-    model = Classifier(network, *_normalization(network, options.get("in_chans"))).eval()
-    if state is not None:
-        model.load(state)
-    return model
+    return network
 
 
 def _normalization(network: nn.Module, channels: int | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -93,3 +148,24 @@ def _normalization(network: nn.Module, channels: int | None) -> tuple[tuple[floa
     if channels is None or channels == len(mean):
         return mean, std
     return (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
+
+
+def _chosen(
+    own_mean: tuple[float, ...],
+    own_std: tuple[float, ...],
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    channels: int | None,
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The constants given, else the network's own; one number stands for every channel."""
+    chosen = []
+    for which, given, default in (("mean", mean, own_mean), ("std", std, own_std)):
+        values = default if given is None else tuple(float(each) for each in given)
+        if len(values) == 1 and channels is not None:
+            values *= channels
+        if not values or not all(map(math.isfinite, values)) or (which == "std" and min(values) <= 0):
+            raise BadInput(f"normalization {which} {values}: expected numbers" + " above 0" * (which == "std"))
+        if channels is not None and len(values) != channels:
+            raise BadInput(f"normalization {which} {values} for images of {channels} channels")
+        chosen.append(values)
+    return chosen[0], chosen[1]

@@ -1,0 +1,118 @@
+"""A network that a function in somebody's own file builds."""
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from seasoning.errors import BadInput, UnknownName, nearest
+
+
+__all__ = ["is_file_name", "network_from_file"]
+
+_MODULE = "seasoning_architecture"
+
+
+def is_file_name(name: str) -> bool:
+    """Whether the name of an architecture is that of a file: `path/to/file.py:function`."""
+    return name.endswith(".py") or name.rpartition(":")[0].endswith(".py")
+
+
+def network_from_file(name: str, num_classes: int, options: Mapping[str, Any]) -> nn.Module:
+    """Import a file and call one of its functions with `num_classes` and the options.
+
+    The file runs anew on every call, with its folder at the end of the import path. `in_chans` is left out where the
+    function does not take it.
+
+    Raises:
+        BadInput: there is no such file, it or the function raises, the function does not take an option, or what it
+            returns is no `nn.Module`.
+        UnknownName: the file has no such function.
+    """
+    place, _, called = name.rpartition(":")
+    if not place.endswith(".py") or not called:
+        raise BadInput(f"architecture {name!r}: name a function of the file, as in {name.rstrip(':')}:build")
+    path = Path(place)
+    if not path.is_file():
+        beside = [each.name for each in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        guess = nearest(path.name, beside)
+        raise BadInput(f"no file {path}" + (f": did you mean {path.parent / guess}?" if guess else ""))
+    module = _imported(path)
+    own = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
+    function = getattr(module, called, None)
+    if not callable(function):
+        raise UnknownName(f"function of {path}", called, own)
+    arguments = _arguments(function, name, {"num_classes": num_classes, **options})
+    try:
+        network = function(**arguments)
+    except Exception as error:
+        raise BadInput(f"{name} raised {type(error).__name__}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise BadInput(f"{name} returned a {type(network).__name__}: expected a torch.nn.Module")
+    return network
+
+
+def _imported(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(_MODULE, path)
+    if spec is None or spec.loader is None:
+        raise BadInput(f"{path} cannot be imported as a Python module")
+    module = importlib.util.module_from_spec(spec)
+    with _importable(module, path.parent):
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise BadInput(f"{path} raised {type(error).__name__} on import: {error}") from error
+    return module
+
+
+@contextmanager
+def _importable(module: ModuleType, folder: Path) -> Iterator[None]:
+    """Let a file find its neighbours and, as dataclasses do, itself; both are forgotten afterwards.
+
+    Else a file in another folder would be given this one's neighbours of the same names.
+    """
+    place, before = folder.resolve(), set(sys.modules)
+    sys.path.append(str(place))
+    sys.modules[_MODULE] = module
+    try:
+        yield
+    finally:
+        for name in set(sys.modules) - before:
+            if _beside(sys.modules[name], name.partition(".")[0], place):
+                del sys.modules[name]
+        sys.path.remove(str(place))
+        sys.modules.pop(_MODULE, None)
+
+
+def _beside(module: ModuleType, top: str, folder: Path) -> bool:
+    """Whether a module or its package lies in the folder itself, not in an environment somewhere below it."""
+    places = [Path(each) for each in (getattr(module, "__file__", None), *getattr(module, "__path__", ())) if each]
+    return any(each.is_relative_to(path) for each in places for path in (folder / top, folder / f"{top}.py"))
+
+
+def _arguments(function: Callable[..., Any], name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """What the function takes of what is given.
+
+    Raises:
+        BadInput: it does not take one of them, or wants something that is not given.
+    """
+    signature = inspect.signature(function)
+    kinds = {each.kind for each in signature.parameters.values()}
+    named = {
+        each.name
+        for each in signature.parameters.values()
+        if each.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    }
+    if inspect.Parameter.VAR_KEYWORD not in kinds and "in_chans" not in named:
+        given = {option: value for option, value in given.items() if option != "in_chans"}
+    try:
+        signature.bind(**given)
+    except TypeError as error:
+        raise BadInput(f"{name}{signature} cannot be called with {', '.join(given)}: {error}") from error
+    return given
