@@ -10,11 +10,11 @@ rest on this table; no test image is touched. About five minutes on two cores:
 import tempfile
 from pathlib import Path
 
+from seasoning.attacks import suite_attack
 from seasoning.config import RunSpec
 from seasoning.data import load_source, split_samples
 from seasoning.evaluation import evaluate
 from seasoning.ingredients import prepare_ingredient, recipes
-from seasoning.measuring import attack_for
 from seasoning.metrics import robust_accuracy
 from seasoning.models import build_model
 from seasoning.report.tables import percent
@@ -45,7 +45,7 @@ def main() -> None:
                     model = build_model(spec.training.architecture, num_classes=10, state=state)
                 if chosen.threat is None:
                     raise RuntimeError(f"{norm} is no threat")
-                attack = attack_for(chosen.threat, spec.evaluation.suite, spec.evaluation.steps)
+                attack = suite_attack(spec.evaluation.suite, chosen.threat.norm, steps=spec.evaluation.steps)
                 outcomes = evaluate(model, parts["validation"], attack=attack, threat=chosen.threat, seed=seed)
                 cells.append(percent(robust_accuracy(outcomes)))
             print(f"| {norm}:{eps:g} | {' | '.join(cells)} |", flush=True)

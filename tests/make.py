@@ -31,5 +31,6 @@ def outcomes(
         margin=np.ones(count, dtype=np.float32),
         distance=np.zeros(count, dtype=np.float32),
         gradients=np.full(count, 7, dtype=np.int64),
+        forwards=np.full(count, 9, dtype=np.int64),
         status=status,
     )

@@ -98,8 +98,9 @@ def test_folders_and_files_in_each_others_place_are_told(finished: Path, tmp_pat
 def test_evaluate_prints_intervals(finished: Path, tmp_path: Path) -> None:
     soup = finished / "soup.safetensors"
     printed = seasoning("evaluate", soup, "--arch", "resnet_small", "--threat", "linf:0.01", "--out", tmp_path / "e")
-    assert re.search(r"clean +\d+\.\d \[\d+\.\d, \d+\.\d\] +\(397 images\)", printed)
-    assert re.search(r"linf:0\.01 +\d+\.\d \[", printed)
+    assert "on digits, 397 images, suite default" in printed
+    assert re.search(r"clean +\d+\.\d \[\d+\.\d, \d+\.\d\] +0\.0 +1\.0 +\d+\.\d\n", printed)
+    assert re.search(r"linf:0\.01 +\d+\.\d \[.*\] +\d+\.\d +\d+\.\d +\d+\.\d\n", printed)
 
 
 def test_a_folder_of_another_run_is_refused_and_resume_goes_on(finished: Path, tmp_path: Path) -> None:

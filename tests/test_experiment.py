@@ -16,12 +16,12 @@ import pytest
 from seasoning import experiment, measuring
 from seasoning.checkpoint import fingerprint, load_ingredient
 from seasoning.config import RunSpec, resolve
-from seasoning.errors import BadInput, Mismatch, RunConflict, UnknownName
+from seasoning.errors import BadInput, RunConflict, UnknownName
 from seasoning.outcomes import Measurement, ModelKey, Outcomes
 from seasoning.report import Results, union_soup, wanted
 from seasoning.soup import MixReport, mix
 from seasoning.store import Store
-from seasoning.threat import Threat
+from tests.test_single import measured
 
 
 def silent(doing: str, done: float, total: float) -> None:
@@ -210,8 +210,8 @@ def test_damaged_files_are_named(finished: Path, tmp_path: Path, name: str, cont
 
 def test_measurements_of_others_stay_out_of_a_run(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(RunConflict, match="holds a run"):
-        evaluate_soup(finished, finished)
-    evaluate_soup(finished, tmp_path)
+        measured(finished / "soup.safetensors", finished)
+    measured(finished / "soup.safetensors", tmp_path)
     for spec in (RunSpec().shrunk(), None):
         with pytest.raises(RunConflict, match="no run to go on with"):
             experiment.run(spec, tmp_path, watch=silent)
@@ -267,35 +267,6 @@ def test_progress_reaches_its_end_and_never_falls(tmp_path: Path) -> None:
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert seen[-1][0] == seen[-1][1]
     assert all(done < 0.98 * total for done, total in seen[: len(seen) // 2])
-
-
-def evaluate_soup(finished: Path, folder: Path, architecture: str = "resnet_small") -> dict[str, float]:
-    numbers = experiment.evaluate_checkpoint(
-        finished / "soup.safetensors",
-        architecture=architecture,
-        data="digits",
-        split="test",
-        threats=[Threat("linf", 0.05), Threat("l1", 0.5)],
-        suite="default",
-        steps=5,
-        seed=0,
-        folder=folder,
-        watch=silent,
-    )
-    return {name: number.value for name, number in numbers.items()}
-
-
-def test_a_checkpoint_is_measured_and_kept(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    numbers = evaluate_soup(finished, tmp_path)
-    assert list(numbers) == ["clean", "linf:0.05", "l1:0.5", "union"]
-    assert numbers["union"] <= min(numbers["linf:0.05"], numbers["l1:0.5"]) <= numbers["clean"]
-    monkeypatch.setattr(measuring, "evaluate", None)
-    assert evaluate_soup(finished, tmp_path) == numbers
-
-
-def test_a_checkpoint_of_another_architecture_is_refused(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(Mismatch, match=r"lacks tensor 'conv1.*' of shape"):
-        evaluate_soup(finished, tmp_path, architecture="resnet10t")
 
 
 def test_reports_of_no_run_are_refused(tmp_path: Path) -> None:

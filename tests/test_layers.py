@@ -22,8 +22,8 @@ LAYERS = [
     ["store", "selection"],
     ["report"],
     ["config"],
-    ["ingredients", "measuring"],
-    ["experiment"],
+    ["ingredients", "measuring", "run_folder"],
+    ["experiment", "single"],
     ["cli"],
 ]
 NO_TORCH = [

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from seasoning.threat import Threat
 def test_a_measurement_cut_between_blocks_goes_on_with_the_missing_samples(
     robust_model: Classifier, few: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "_BLOCK", 16)
+    monkeypatch.setattr(measuring, "_BLOCK_BATCHES", 2)
     sizes: list[int] = []
 
     def counted(model: Classifier, samples: Samples, **options: object) -> Outcomes:
@@ -31,6 +32,7 @@ def test_a_measurement_cut_between_blocks_goes_on_with_the_missing_samples(
     monkeypatch.setattr(measuring, "evaluate", counted)
     key = ModelKey.of(["aa"], [1.0])
     attack, threat = partial(apgd, steps=3), Threat("linf", 0.1)
+    few = replace(few, batch_size=8)
     with Store(tmp_path / "a.sqlite") as store:
         measure = partial(
             measuring.measure, store, key, lambda: robust_model, few, threat=threat, attack=attack, seed=0, smoke=False

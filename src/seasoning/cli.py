@@ -14,6 +14,7 @@ from seasoning.errors import SeasoningError
 
 if TYPE_CHECKING:
     from seasoning.report.tables import Table
+    from seasoning.single import Measured
 
 
 __all__ = ["app", "main"]
@@ -81,12 +82,7 @@ def mix(
     out: Annotated[Path, typer.Option(help="The soup's file.")],
 ) -> None:
     """Mix checkpoints into one soup."""
-    from seasoning.errors import BadInput
-
-    try:
-        numbers = [float(text) for text in weights.split(",")]
-    except ValueError as error:
-        raise BadInput(f"weights {weights!r}: expected numbers with commas between, such as 0.5,0.3,0.2") from error
+    numbers = _numbers("--weights", weights)
     from seasoning.checkpoint import load_ingredient
     from seasoning.soup import check_mixable, mix_files
 
@@ -117,39 +113,65 @@ def check(
 @app.command()
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="A safetensors or PyTorch file, or timm:NAME.")],
-    arch: Annotated[str, typer.Option(help="Architecture, by timm's name or ours.")],
-    data: Annotated[str, typer.Option(help="Data set.")] = "digits",
-    split: Annotated[str, typer.Option(help="Part of the data set: train, validation, selection or test.")] = "test",
+    arch: Annotated[str, typer.Option(help="Architecture, by timm's name or ours, or path/to/file.py:function.")],
+    data: Annotated[str, typer.Option(help="Data set, or folder with a folder of images for each class.")] = "digits",
+    split: Annotated[
+        str | None, typer.Option(help="Part of a known data set: train, validation, selection or test (the default).")
+    ] = None,
     threats: Annotated[
         list[str] | None, typer.Option("--threat", help="Threat, such as linf:8/255; repeatable.")
     ] = None,
-    suite: Annotated[str, typer.Option(help="Attack suite: default, thorough or strong.")] = "default",
+    suite: Annotated[str, typer.Option(help="Attack suite: default, thorough, strong or standard.")] = "default",
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of its attacks instead of the suite's own.")] = None,
+    precision: Annotated[
+        str, typer.Option(help="full, or bf16: attack in bfloat16 first, and who stands in full precision.")
+    ] = "full",
+    mean: Annotated[
+        str | None, typer.Option(help="Normalization: mean of each channel, such as 0.49,0.48,0.45.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Normalization: standard deviation of each channel.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Most images in the model at a time.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="Memory layout; faster on some machines.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random starts.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder that keeps the outcomes.")] = Path("runs/evaluate"),
 ) -> None:
-    """Measure clean, per-threat and union accuracy of a checkpoint, with intervals."""
-    from seasoning.report.tables import percent
+    """Measure clean, per-threat and union accuracy of a checkpoint, with intervals and cost.
+
+    Run again, it goes on where it was: what is measured is never measured again.
+    """
+    from seasoning.errors import BadInput
     from seasoning.threat import Threat
 
+    if (mean is None) != (std is None):
+        raise BadInput("--mean and --std go together: give both, or neither for the architecture's own")
+    constants = None if mean is None or std is None else (_numbers("--mean", mean), _numbers("--std", std))
     parsed = [Threat.parse(text) for text in threats or []]
     with _progress() as watch:
-        from seasoning import experiment
+        from seasoning.single import evaluate_checkpoint
 
-        numbers = experiment.evaluate_checkpoint(
+        lines = evaluate_checkpoint(
             checkpoint,
             architecture=arch,
             data=data,
             split=split,
             threats=parsed,
             suite=suite,
-            steps=None,
+            steps=steps,
+            precision=precision,
+            normalization=constants,
+            batch_size=batch_size,
+            device=device,
+            channels_last=channels_last,
             seed=seed,
             folder=out,
             watch=watch,
         )
-    print(f"{checkpoint} on {data}/{split}, accuracy in % with 95 % interval")
-    for name, number in numbers.items():
-        print(f"{name:>12}  {percent(number)}  ({number.n} images)")
+    images = lines["clean"].estimate.n
+    print(f"{checkpoint} on {data}{f'/{split}' if split else ''}, {images} images, suite {suite}, seed {seed}")
+    _print_lines(lines, images)
 
 
 @app.command()
@@ -158,6 +180,15 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run
     from seasoning.experiment import rewrite_report
 
     print(rewrite_report(folder))
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    from seasoning.errors import BadInput
+
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise BadInput(f"{option} {text!r}: expected numbers with commas between, such as 0.5,0.3,0.2") from error
 
 
 @contextmanager
@@ -188,6 +219,16 @@ def _progress() -> Iterator[Callable[[str, float, float], None]]:
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         raise typer.Exit(_INTERRUPTED) from None
+
+
+def _print_lines(lines: "dict[str, Measured]", images: int) -> None:
+    from seasoning.report.tables import percent
+
+    print(f"{'':>12}  {'accuracy, % [95 %]':<22} {'gradients':>9} {'forwards':>9} {'seconds':>9}")
+    for name, (estimate, cost) in lines.items():
+        spent = f"{cost.gradients / images:9.1f} {cost.forwards / images:9.1f} {cost.seconds:9.1f}" if cost else ""
+        print(f"{name:>12}  {percent(estimate):<22} {spent}".rstrip())
+    print("gradients and forwards: mean over the images; seconds: spent on the line when it was measured")
 
 
 def _print_table(table: "Table") -> None:

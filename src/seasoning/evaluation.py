@@ -1,15 +1,22 @@
 """One model on one data set: from batches to one outcome for each sample."""
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from seasoning.attacks.base import Attack, Classifier
-from seasoning.attacks.harness import check_batch, check_logits, check_result, evaluation_mode
+from seasoning.attacks.harness import (
+    check_batch,
+    check_result,
+    checked_logits,
+    device_of,
+    evaluation_mode,
+    in_batches,
+)
 from seasoning.data.samples import Batch
 from seasoning.errors import BadInput
 from seasoning.geometry import distance
@@ -22,6 +29,9 @@ __all__ = ["evaluate"]
 
 T = TypeVar("T", bound=np.generic)
 
+# Bytes of images that wait together for an attack; the more, the longer its batches stay full.
+_POOL = 512 * 2**20
+
 
 def evaluate(
     model: Classifier,
@@ -30,53 +40,95 @@ def evaluate(
     attack: Attack | None = None,
     threat: Threat | None = None,
     seed: int = 0,
+    probe: bool = True,
 ) -> Outcomes:
     """Measure a model clean and, if given, under an attack.
 
-    The model runs in evaluation mode, which is restored afterwards. Only correctly classified samples are attacked.
+    The model runs in evaluation mode, which is restored afterwards. Only correctly classified samples are attacked,
+    those of many batches together: an attack that lets fooled samples leave refills its batch from the others.
     An image that an attack claims to fool the model is tried once more before it counts.
 
     Args:
         model: Images in [0, 1] to logits.
-        batches: Ids `(B,)`, images `(B, C, H, W)` in [0, 1] and classes `(B,)`; a `Samples` gives them.
+        batches: Ids `(B,)`, images `(B, C, H, W)` in [0, 1] and classes `(B,)`; a `Samples` gives them. The largest
+            batch is the most that the model sees at a time.
         attack: A configured attack, such as `partial(apgd, steps=40)`; none for clean accuracy alone.
         threat: What the attack is allowed; needed with one.
         seed: Seed of its random starts, which also derive from the ids: batches do not matter.
+        probe: Whether to look first if the model's answers change with the batch or from call to call.
 
     Returns:
         One row for each sample, in the order of the batches.
 
     Raises:
-        BadInput: an attack without a threat or the reverse, images outside [0, 1], outputs that are no logits, labels
-            beyond the classes, or an attack that left the threat.
+        BadInput: no samples, an attack without a threat or the reverse, images outside [0, 1], outputs that are no
+            logits, labels beyond the classes, or an attack that left the threat.
+
+    Warns:
+        BatchDependent, Randomised: what the probe saw.
     """
     if (attack is None) != (threat is None):
         raise BadInput("attack and threat go together: give both, or neither for clean accuracy")
+    blocks: list[Outcomes] = []
     with evaluation_mode(model):
-        return concatenate([_outcomes(model, batch, attack, threat, seed) for batch in batches])
+        for pool in _pools(batches):
+            blocks.append(_outcomes(model, pool, attack, threat, seed, probe and not blocks))
+    if not blocks:
+        raise BadInput("no samples to measure: give at least one batch")
+    return concatenate(blocks)
 
 
-def _outcomes(model: Classifier, batch: Batch, attack: Attack | None, threat: Threat | None, seed: int) -> Outcomes:
-    ids, x, y = _on_device_of(model, batch)
-    check_batch(x, y)
-    with torch.no_grad():
-        logits = model(x)
-    check_logits(logits, y)
+class _Pool(NamedTuple):
+    """The samples of several batches, and the size of the largest."""
+
+    samples: Batch
+    batch_size: int
+
+
+def _pools(batches: Iterable[Batch]) -> Iterator[_Pool]:
+    """Consecutive batches together, as long as their images fit."""
+    waiting: list[Batch] = []
+    for batch in batches:
+        check_batch(batch.x, batch.y)
+        if waiting and sum(each.x.nbytes for each in waiting) + batch.x.nbytes > _POOL:
+            yield _joined(waiting)
+            waiting = []
+        waiting.append(batch)
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[Batch]) -> _Pool:
+    largest = max(len(batch.ids) for batch in batches)
+    if len(batches) == 1:
+        return _Pool(batches[0], largest)
+    return _Pool(Batch(*(torch.cat(columns) for columns in zip(*batches, strict=True))), largest)
+
+
+def _outcomes(
+    model: Classifier, pool: _Pool, attack: Attack | None, threat: Threat | None, seed: int, probe: bool
+) -> Outcomes:
+    (ids, x, y), size = pool
+    logits = checked_logits(model, x, y, size, probe=probe)
     clean = logits.argmax(1)
     adversarial, clean_margin = clean.clone(), margin(logits, y)
-    worst, size, gradients = clean_margin.clone(), torch.zeros_like(clean_margin), torch.zeros_like(y)
+    worst, length = clean_margin.clone(), torch.zeros_like(clean_margin)
+    gradients, forwards = torch.zeros_like(y), torch.ones_like(y)
     right = (clean == y).nonzero().squeeze(1)
     if attack is not None and threat is not None and len(right):
-        result = attack(model, x[right], y[right], threat, ids=ids[right], seed=seed)
-        check_result(result, x[right], threat)
+        result = attack(
+            model, x[right], y[right], threat, ids=ids[right], seed=seed, batch_size=size, clean=logits[right]
+        )
+        result = result._replace(distance=distance(result.x_adv, x[right], threat.norm))
+        check_result(result, threat)
         gradients[right] = result.gradients.to(gradients.dtype)
+        forwards[right] += result.forwards.to(forwards.dtype)
         fooled = right[result.fooled]
         if len(fooled):
-            images = result.x_adv[result.fooled]
-            with torch.no_grad():
-                logits = model(images)
+            logits = in_batches(model, result.x_adv[result.fooled], size, device_of(model, x)).to(x.device)
             adversarial[fooled], worst[fooled] = logits.argmax(1), margin(logits, y[fooled])
-            size[fooled] = distance(images, x[fooled], threat.norm)
+            length[fooled] = result.distance[result.fooled]
+            forwards[fooled] += 1
     return Outcomes(
         ids=_column(ids, np.int64),
         labels=_column(y, np.int64),
@@ -84,17 +136,11 @@ def _outcomes(model: Classifier, batch: Batch, attack: Attack | None, threat: Th
         adversarial=_column(adversarial, np.int64),
         clean_margin=_column(clean_margin, np.float32),
         margin=_column(worst, np.float32),
-        distance=_column(size, np.float32),
+        distance=_column(length, np.float32),
         gradients=_column(gradients, np.int64),
+        forwards=_column(forwards, np.int64),
         status=np.full(len(ids), Status.MEASURED, dtype=np.int8),
     )
-
-
-def _on_device_of(model: Classifier, batch: Batch) -> Batch:
-    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    if parameter is None:
-        return batch
-    return Batch(*(column.to(parameter.device) for column in batch))
 
 
 def _column(values: Tensor, dtype: type[T]) -> NDArray[T]:

@@ -1,27 +1,22 @@
 """The verbs: the one place where data, ingredients, soups, measuring, selection and the report meet."""
 
-import fcntl
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import timm
-from pydantic import ValidationError
 from torch import nn
 
-from seasoning import metrics
-from seasoning.attacks import SUITES, Attack, describe
-from seasoning.checkpoint import State, fingerprint, load_ingredient, save_state
+from seasoning.attacks import SUITES, Attack, describe, suite_attack
+from seasoning.checkpoint import State, fingerprint, save_state
 from seasoning.config import RunSpec
-from seasoning.data import SHIFTS, SOURCES, SPLITS, Samples, apply_shift, load_source, split_samples
-from seasoning.errors import BadInput, RunConflict, UnknownName
+from seasoning.data import SHIFTS, SOURCES, Samples, apply_shift, load_source, split_samples
+from seasoning.errors import BadInput, UnknownName
 from seasoning.ingredients import Prepared, network_for, prepare_ingredient, recipes
-from seasoning.measuring import Meter, attack_for, measure
-from seasoning.metrics import Estimate
-from seasoning.models import Classifier, build_model
+from seasoning.measuring import Meter, measure
+from seasoning.models import Classifier
 from seasoning.outcomes import ModelKey, Outcomes
 from seasoning.report import (
     CLEAN,
@@ -36,17 +31,18 @@ from seasoning.report import (
     wanted,
     write_page,
 )
+from seasoning.run_folder import STORE, check_folder, claimed, opened
 from seasoning.search import Proposal, grid, run_strategy, simplex
 from seasoning.soup import Ensemble, check_mixable, mix, soup_metadata
 from seasoning.store import Store
 from seasoning.threat import Threat
 
 
-__all__ = ["Finished", "evaluate_checkpoint", "rewrite_report", "run"]
+__all__ = ["Finished", "rewrite_report", "run"]
 
 Watch = Callable[[str, float, float], None]  # what is being done, work done, work in all
 
-_STORE, _PAGE, _SOUP, _INGREDIENTS, _LOCK = "outcomes.sqlite", "report.html", "soup.safetensors", "ingredients", ".lock"
+_PAGE, _SOUP, _INGREDIENTS = "report.html", "soup.safetensors", "ingredients"
 # What stands for the passes of an attack that fooled samples save; only the progress bar rests on it.
 _SAVED = 0.5
 # How many times the passes of the default attack the confirming one takes, as roughly.
@@ -81,8 +77,8 @@ def run(spec: RunSpec | None, folder: Path, *, watch: Watch) -> Finished:
     """
     if spec is not None:
         _check_spec(spec)
-    _check_folder(folder, fresh=spec is not None)
-    with _claimed(folder), _opened(folder, spec) as store:
+    check_folder(folder, fresh=spec is not None)
+    with claimed(folder), opened(folder, spec) as store:
         spec = RunSpec.model_validate(store.note("spec"))
         kitchen = _Kitchen(spec, folder, store, watch)
         kitchen.train()
@@ -108,59 +104,10 @@ def rewrite_report(folder: Path) -> Path:
     Raises:
         BadInput: there is no run in the folder, or it is not finished.
     """
-    if not (folder / _STORE).exists():
+    if not (folder / STORE).exists():
         raise BadInput(f"no run in {folder}: give the folder of one, such as runs/demo")
-    with Store(folder / _STORE) as store:
+    with Store(folder / STORE) as store:
         return write_page(Results(store), folder / _PAGE)
-
-
-def evaluate_checkpoint(
-    source: str | Path,
-    *,
-    architecture: str,
-    data: str,
-    split: str,
-    threats: Sequence[Threat],
-    suite: str,
-    steps: int | None,
-    seed: int,
-    folder: Path,
-    watch: Watch,
-) -> dict[str, Estimate]:
-    """Clean, per-threat and union accuracy of one checkpoint on a split of a data set.
-
-    Outcomes are kept in the folder, so a measurement that was cut off goes on where it was.
-
-    Raises:
-        UnknownName: no such data set, split, architecture or protocol.
-        Mismatch: the checkpoint does not fit the architecture.
-        RunConflict: the folder is that of a run, or of something else.
-    """
-    if split not in SPLITS:
-        raise UnknownName("split", split, SPLITS)
-    if suite not in SUITES:
-        raise UnknownName("attack suite", suite, SUITES)
-    samples = split_samples(load_source(data), RunSpec().data.sizes())[split]
-    state = load_ingredient(source)
-    model = build_model(architecture, num_classes=samples.classes, in_chans=samples.x.shape[1], state=state)
-    key = ModelKey.of([fingerprint(state)], [1.0])
-    meter = Meter(watch, 1 + len(threats))
-    _check_folder(folder, fresh=True)
-    with _claimed(folder), Store(folder / _STORE) as store:
-        if store.note("spec") is not None:
-            raise RunConflict(f"{folder} holds a run, whose numbers others would blur: choose another --out")
-
-        def outcomes(threat: Threat | None) -> Outcomes:
-            meter.advance(f"measuring {threat or CLEAN}", 0)
-            attack = None if threat is None else attack_for(threat, suite, steps)
-            found = measure(store, key, lambda: model, samples, threat=threat, attack=attack, seed=seed, smoke=False)
-            meter.advance(f"measured {threat or CLEAN}", 1)
-            return found
-
-        numbers = {CLEAN: metrics.accuracy(outcomes(None))}
-        attacked = {str(threat): outcomes(threat) for threat in threats}
-    numbers |= {name: metrics.robust_accuracy(found) for name, found in attacked.items()}
-    return numbers | ({"union": metrics.union_accuracy(*attacked.values())} if len(attacked) > 1 else {})
 
 
 class _Kitchen:
@@ -240,7 +187,7 @@ class _Kitchen:
 
     def _attack(self, threat: Threat, confirming: bool) -> Attack:
         spec = self._spec.evaluation
-        return attack_for(threat, spec.confirm if confirming else spec.suite, spec.steps)
+        return suite_attack(spec.confirm if confirming else spec.suite, threat.norm, steps=spec.steps)
 
     def _measure(self, key: ModelKey, split: str, task: str, doing: str, *, confirming: bool = False) -> Outcomes:
         samples, threat = self._tasks[split, task]
@@ -326,67 +273,3 @@ def _check_spec(spec: RunSpec) -> None:
             f"architecture {spec.training.architecture!r} does not take images of shape {shape} ({error}): "
             "choose another, such as resnet_small"
         ) from error
-
-
-def _check_folder(folder: Path, *, fresh: bool) -> None:
-    """Refuse a folder of something else, without touching it, and, unless a fresh run may start, one without a run."""
-    if folder.exists() and not folder.is_dir():
-        raise RunConflict(f"{folder} is a file: choose a folder with --out")
-    here = sorted(path.name for path in folder.iterdir() if path.name != _LOCK) if folder.exists() else []
-    if here and _STORE not in here:
-        raise RunConflict(f"{folder} holds {here[0]!r} and no run: choose an empty or a new folder with --out")
-    if not here and not fresh:
-        raise RunConflict(f"{folder} holds no run to go on with: leave out --resume, or name the folder of a run")
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder; the system lets go of it even when this process is killed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunConflict(
-                f"another process is at work in {folder}: wait for it, or choose another --out"
-            ) from error
-        yield
-
-
-@contextmanager
-def _opened(folder: Path, spec: RunSpec | None) -> Iterator[Store]:
-    """The store of this run; a folder of another run is refused."""
-    with Store(folder / _STORE) as store:
-        there = store.note("spec")
-        if there is None and (spec is None or store.measurements()):
-            raise RunConflict(f"{folder} holds measurements and no run to go on with: choose another --out")
-        if there is not None and not _readable(there):
-            raise RunConflict(f"{folder} holds a run of another version of seasoning: choose another --out")
-        if spec is not None and there is None:
-            store.write_note("spec", spec.model_dump(mode="json"))
-        elif spec is not None and there != spec.model_dump(mode="json"):
-            raise RunConflict(
-                f"{folder} holds another run ({_differences(there, spec.model_dump(mode='json'))}): "
-                "go on with that one by --resume alone, or choose another folder with --out"
-            )
-        yield store
-
-
-def _readable(content: object) -> bool:
-    try:
-        RunSpec.model_validate(content)
-    except ValidationError:
-        return False
-    return True
-
-
-def _differences(there: dict[str, object], asked: dict[str, object], prefix: str = "") -> str:
-    """The settings in which two specs differ, in words."""
-    found = []
-    for name in {**there, **asked}:
-        one, other = there.get(name), asked.get(name)
-        if isinstance(one, dict) and isinstance(other, dict):
-            found.append(_differences(one, other, f"{prefix}{name}."))
-        elif one != other:
-            found.append(f"{prefix}{name} is {one} there and {other} here")
-    return ", ".join(filter(None, found))

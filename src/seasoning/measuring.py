@@ -3,15 +3,13 @@
 import platform
 import time
 from collections.abc import Callable
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from seasoning.attacks import Attack, describe, suite_attack
+from seasoning.attacks import Attack, describe
 from seasoning.data import Samples
 from seasoning.evaluation import evaluate
 from seasoning.outcomes import Measurement, ModelKey, Outcomes
@@ -19,10 +17,10 @@ from seasoning.store import Store
 from seasoning.threat import Threat
 
 
-__all__ = ["Meter", "attack_for", "measure"]
+__all__ = ["Meter", "measure", "measurement"]
 
-# Samples evaluated and written together: seconds of work for small images.
-_BLOCK = 500
+# Batches evaluated and written together: enough that an attack's batch stays full, little enough to lose.
+_BLOCK_BATCHES = 8
 
 
 class Meter:
@@ -34,22 +32,31 @@ class Meter:
     """
 
     def __init__(self, watch: Callable[[str, float, float], None], total: float) -> None:
-        self._watch, self._total, self._done = watch, total, 0.0
+        self._watch, self._total, self.done = watch, total, 0.0
 
     def advance(self, doing: str, work: float) -> None:
         """So much more is done."""
-        self._done = min(self._done + work, self._total)
-        self._watch(doing, self._done, self._total)
+        self.done = min(self.done + work, self._total)
+        self._watch(doing, self.done, self._total)
 
     def finish(self, doing: str) -> None:
         """All of it is done: the total was an estimate."""
         self.advance(doing, self._total)
 
 
-def attack_for(threat: Threat, suite: str, steps: int | None) -> Attack:
-    """The attack that a protocol uses for a threat, with a number of steps of its own if one is given."""
-    attack = suite_attack(suite, threat.norm)
-    return attack if steps is None else partial(attack, steps=steps)
+def measurement(
+    key: ModelKey, samples: Samples, *, threat: Threat | None, attack: Attack | None, seed: int, smoke: bool
+) -> Measurement:
+    """What is asked of the store: a model on samples, clean or under a configured attack."""
+    return Measurement(
+        model=key,
+        data=samples.name,
+        samples=samples.fingerprint(),
+        threat=None if threat is None else str(threat),
+        attack=None if attack is None else describe(attack),
+        seed=seed,
+        smoke=smoke,
+    )
 
 
 def measure(
@@ -62,6 +69,7 @@ def measure(
     attack: Attack | None,
     seed: int,
     smoke: bool,
+    on_block: Callable[[float], None] = lambda share: None,
 ) -> Outcomes:
     """Outcomes of a model on samples, clean or under a threat; only what the store lacks is evaluated.
 
@@ -74,40 +82,39 @@ def measure(
         attack: A configured attack, with a threat.
         seed: Seed of its random starts.
         smoke: Whether the outcomes only try the machinery.
+        on_block: Told the share of the samples that is measured, after each block.
 
     Returns:
         One row for each sample, in the order of the ids.
     """
-    asked = Measurement(
-        model=key,
-        data=samples.name,
-        samples=samples.fingerprint(),
-        threat=None if threat is None else str(threat),
-        attack=None if attack is None else describe(attack),
-        seed=seed,
-        smoke=smoke,
-    )
+    asked = measurement(key, samples, threat=threat, attack=attack, seed=seed, smoke=smoke)
     known = store.outcomes(asked)
     if known is not None:
         return known
-    missing = torch.from_numpy(~np.isin(samples.ids.numpy(), store.known_ids(asked)))
+    known_ids = torch.from_numpy(store.known_ids(asked))
     model = build()
-    for rows in missing.nonzero().squeeze(1).split(_BLOCK):
+    device = next(model.parameters()).device
+    probe, done = True, len(known_ids)
+    # Always the same blocks, of sorted ids: what shares random numbers in an attack then does so after a resume too.
+    for rows in samples.ids.argsort().split(_BLOCK_BATCHES * samples.batch_size):
+        rows = rows[~torch.isin(samples.ids[rows], known_ids)]
+        if len(rows) == 0:
+            continue
         begun = time.perf_counter()
-        outcomes = evaluate(model, samples.take(rows, samples.name), attack=attack, threat=threat, seed=seed)
-        header = _header(model) | {
-            "seconds": round(time.perf_counter() - begun, 4),
-            "gradients": int(outcomes.gradients.sum()),
-        }
-        store.add(asked, len(samples), outcomes, header)
+        outcomes = evaluate(
+            model, samples.take(rows, samples.name), attack=attack, threat=threat, seed=seed, probe=probe
+        )
+        store.add(asked, len(samples), outcomes, _header(device, outcomes, time.perf_counter() - begun))
+        probe, done = False, done + len(rows)
+        on_block(done / len(samples))
     finished = store.outcomes(asked)
     if finished is None:
         raise RuntimeError(f"the store lost rows of {asked.to_json()}")
     return finished
 
 
-def _header(model: nn.Module) -> dict[str, Any]:
-    device = next(model.parameters()).device
+def _header(device: torch.device, outcomes: Outcomes, seconds: float) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     versions = {"python": platform.python_version(), "seasoning": version("seasoning"), "torch": torch.__version__}
-    return {"device": name, "versions": versions}
+    passes = {"gradients": int(outcomes.gradients.sum()), "forwards": int(outcomes.forwards.sum())}
+    return {"device": name, "versions": versions, "seconds": round(seconds, 4), **passes}

@@ -99,6 +99,7 @@ class Outcomes:
         margin: The same at the adversarial image; below 0 where it fools the model.
         distance: Size of the perturbation in the threat's norm, `(N,)` float32; 0 where none was found.
         gradients: Gradients that the attack used on the sample, `(N,)` int64.
+        forwards: Forward passes of the sample, clean and attacked, with or without a gradient, `(N,)` int64.
         status: `Status` of the row, `(N,)` int8.
     """
 
@@ -110,6 +111,7 @@ class Outcomes:
     margin: NDArray[np.float32]
     distance: NDArray[np.float32]
     gradients: NDArray[np.int64]
+    forwards: NDArray[np.int64]
     status: NDArray[np.int8]
 
     def __post_init__(self) -> None:

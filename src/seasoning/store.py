@@ -8,6 +8,7 @@ import io
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -115,7 +116,7 @@ class Store:
         return [Measurement.from_json(text) for (text,) in rows]
 
     def headers(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Key of the measurement and header of every block, without reading outcomes."""
+        """Key of the measurement and header of every block, in the order of writing, without reading outcomes."""
         for key, header in self._connection.execute("SELECT key, header FROM block ORDER BY rowid"):
             yield key, json.loads(header)
 
@@ -133,4 +134,6 @@ def _pack(outcomes: Outcomes) -> bytes:
 
 def _unpack(blob: bytes) -> Outcomes:
     with np.load(io.BytesIO(blob), allow_pickle=False) as columns:
+        if set(columns.files) != {field.name for field in fields(Outcomes)}:
+            raise BadInput("the store was written by another version of seasoning: choose another folder")
         return Outcomes(**{name: columns[name] for name in columns.files})

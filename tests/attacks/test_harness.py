@@ -84,21 +84,17 @@ def test_images_outside_the_box_are_refused(robust_model: nn.Module, few: Sample
 def test_attacks_that_leave_the_threat_are_caught(
     robust_model: nn.Module, few: Samples, shift: float, words: str
 ) -> None:
-    def cheat(
-        model: Classifier, x: Tensor, y: Tensor, threat: Threat, *, ids: Tensor | None = None, seed: int = 0
-    ) -> AttackResult:
+    def cheat(model: Classifier, x: Tensor, y: Tensor, threat: Threat, **circumstances: object) -> AttackResult:
         moved = (x + shift) if shift > 1 else (x + shift).clamp(0, 1)
-        return AttackResult(moved, torch.ones_like(y, dtype=torch.bool), torch.zeros(len(y)), torch.zeros_like(y))
+        return AttackResult(moved, torch.ones_like(y, dtype=torch.bool), *[torch.zeros_like(y)] * 4)
 
     with pytest.raises(BadInput, match=words):
         evaluate(robust_model, few, attack=cheat, threat=Threat("linf", 0.1))
 
 
 def test_claims_are_tried_again(robust_model: nn.Module, few: Samples) -> None:
-    def boast(
-        model: Classifier, x: Tensor, y: Tensor, threat: Threat, *, ids: Tensor | None = None, seed: int = 0
-    ) -> AttackResult:
-        return AttackResult(x, torch.ones_like(y, dtype=torch.bool), torch.zeros(len(y)), torch.zeros_like(y))
+    def boast(model: Classifier, x: Tensor, y: Tensor, threat: Threat, **circumstances: object) -> AttackResult:
+        return AttackResult(x, torch.ones_like(y, dtype=torch.bool), *[torch.zeros_like(y)] * 4)
 
     outcomes = evaluate(robust_model, few, attack=boast, threat=Threat("linf", 0.1))
     assert np.array_equal(outcomes.robust, outcomes.correct)

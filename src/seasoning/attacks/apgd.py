@@ -1,33 +1,43 @@
 """AutoPGD: projected gradient ascent that sets its own step size.
 
+The arithmetic of a step is in `climb`, who climbs when in `active_set`; here are the options and what they mean.
+
 Sources: Croce & Hein 2020, *Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
 attacks*; for l_1 Croce & Hein 2021, *Mind the box: l_1-APGD for sparse adversarial attacks*.
-
-Every sample has a step size, a best point and counters of its own, so what happens to it does not depend on the batch
-it sits in. In evaluation a fooled sample leaves at once. The loop itself is in `climb`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from seasoning import losses
+from seasoning.attacks.active_set import Problem, Score, climb_all
 from seasoning.attacks.base import AttackResult, Classifier
-from seasoning.attacks.climb import Climb, Problem, Score, climb_loss
-from seasoning.attacks.harness import check_batch, check_logits, evaluation_mode
+from seasoning.attacks.climb import Climb, Schedule
+from seasoning.attacks.harness import (
+    check_batch,
+    check_result,
+    checked_logits,
+    device_of,
+    evaluation_mode,
+    warn_masked_gradients,
+)
 from seasoning.errors import BadInput, UnknownName
 from seasoning.geometry import BALLS, distance
 from seasoning.noise import sample_noise
 from seasoning.threat import Norm, Threat
 
 
-__all__ = ["LOSSES", "apgd"]
+__all__ = ["LOSSES", "PRECISIONS", "apgd"]
 
 LOSSES = ("ce", "kl", "dlr", "targeted-ce", "targeted-dlr")
 _WANT_CLEAN = ("kl", "targeted-ce", "targeted-dlr")
+
+PRECISIONS = ("full", "bf16")
 
 # Decreasing radii for l_1 in evaluation: (multiple of eps, share of the steps); Mind the box, section 4.
 _L1_PHASES = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
@@ -47,17 +57,22 @@ def apgd(
     targets: int | None = None,
     start: Tensor | None = None,
     best_loss: bool = False,
+    active_set: bool = True,
+    precision: Literal["full", "bf16"] = "full",
     ids: Tensor | None = None,
     seed: int = 0,
+    batch_size: int | None = None,
+    clean: Tensor | None = None,
 ) -> AttackResult:
-    """Attack a batch with AutoPGD.
+    """Attack images with AutoPGD.
 
-    Evaluation (the default) forces evaluation mode, attacks only the samples that are classified correctly, and stops
-    at the first fooling point of each. With `best_loss=True`, for training, the model's mode is left alone, every
-    sample takes all steps, and the point of highest loss comes back.
+    Evaluation (the default) forces evaluation mode, checks the model, attacks only the samples that are classified
+    correctly, and stops at the first fooling point of each; the place of a fooled sample is taken by one that waits.
+    With `best_loss=True`, for training, the model's mode is left alone, every sample takes all steps, and the point of
+    highest loss comes back.
 
     Args:
-        model: Images in [0, 1] to logits.
+        model: Images in [0, 1] to logits. Images may lie on another device than a module's parameters.
         x: Images, `(B, C, H, W)` in [0, 1].
         y: Classes, `(B,)`; with `best_loss` and `"ce"` or `"kl"` also soft labels, `(B, K)`.
         threat: Norm and radius.
@@ -70,54 +85,80 @@ def apgd(
         start: Where to begin instead of at a random point, `(B, C, H, W)` inside the threat; its l_1 attack keeps the
             radius.
         best_loss: Return the point of highest loss.
-        ids: Sample ids, `(B,)`, from which (with `seed`) the random starts derive; without them, as in training, one
-            generator seeded with `seed` serves the batch.
+        active_set: Whether a fooled sample leaves at once. Without, it takes all steps, as in the reference, which
+            changes its loss and the cost, never whether it was fooled.
+        precision: `"bf16"` takes the passes of the climb in bfloat16; in evaluation a find counts only if it fools the
+            model in full precision too, and its search goes on if it does not. Who is left standing was attacked with
+            rounded gradients: for final numbers let an attack in full precision follow, see `strongest`.
+        ids: Sample ids, `(B,)`, from which (with `seed`) the random starts derive; without them the places in the batch
+            serve, and in best-loss mode one generator seeded with `seed`.
         seed: Seed of the random starts.
+        batch_size: Most images in the model at a time, by default all; in best-loss mode always all.
+        clean: Logits at `x`, `(B, K)`, where the caller has them and has checked the model; they save the clean check.
 
     Returns:
-        What was found for each sample. For l_2 the points of the search are scaled, then clipped: inside the threat,
-        not the nearest points. For l_1 in evaluation the radius decreases over 3, 2 and 1 times eps in 30, 30 and 40 %
-        of the steps.
+        What was found for each sample, on the device of `x`. For l_2 the points of the search are scaled, then
+        clipped: inside the threat, not the nearest points. For l_1 in evaluation the radius decreases over 3, 2 and 1
+        times eps in 30, 30 and 40 % of the steps.
 
     Raises:
         BadInput: images outside [0, 1], labels or logits that do not fit, a loss that the number of classes or soft
             labels leave undefined, or a start that does not suit.
-        UnknownName: no such loss.
+        UnknownName: no such loss or precision.
+
+    Warns:
+        MaskedGradients: first gradients that are zero or not finite.
+        BatchDependent, Randomised: the logits of an image change with its neighbours, or from call to call.
     """
     check_batch(x, y)
-    _check_options(loss, steps, restarts, targets, y, best_loss)
+    _check_options(loss, steps, restarts, targets, precision, y, best_loss)
     if start is not None:
         _check_start(start, x, threat, loss)
+    slots = len(x) if best_loss or batch_size is None else batch_size
+    device = device_of(model, x)
+    y = y.to(device)
+    labels = y if y.dim() == 1 else y.argmax(1)
     with evaluation_mode(model) if not best_loss else nullcontext():
-        labels = y if y.dim() == 1 else y.argmax(1)
-        lowest = x.new_full((len(x),), -torch.inf)
-        found = AttackResult(x.clone(), torch.zeros_like(labels, dtype=torch.bool), lowest, torch.zeros_like(labels))
-        clean = None
+        checked = clean is not None
         # Training saves this pass, which would also touch running statistics, where the loss does not ask for it.
-        if not best_loss or loss in _WANT_CLEAN:
-            with torch.no_grad():
-                clean = model(x)
-            check_logits(clean, y)
-            if not best_loss:
-                found.fooled[:] = clean.argmax(1) != labels
-        for run, score in enumerate(_scores(loss, clean, y, labels, restarts, targets)):
-            rows = torch.arange(len(x), device=x.device) if best_loss else (~found.fooled).nonzero().squeeze(1)
-            if len(rows) == 0:
-                break
-            problem = Problem(model, score, labels, threat.norm)
-            eps = x.new_full((len(rows),), threat.eps)
-            if start is None:
-                noise = _noise(x[rows], threat.norm, None if ids is None else ids[rows], seed, run)
-                _from_noise(problem, rows, x[rows], noise, eps, steps, best_loss, found)
-            else:
-                climb = Climb.begin(rows, x[rows], start[rows], eps, threat.norm, given=True)
-                _run(problem, climb, steps, best_loss, found)
-    return found
+        if clean is None and (not best_loss or loss in _WANT_CLEAN):
+            clean = checked_logits(model, x, y, slots, probe=not best_loss)
+        clean = None if clean is None else clean.to(device)
+        wrong = torch.zeros_like(labels, dtype=torch.bool)
+        if clean is not None and not best_loss:
+            wrong = clean.argmax(1) != labels
+        found = _nothing_found(x, wrong, checked=clean is not None and not checked)
+        score, runs = _score(loss, clean, y, labels, restarts, targets)
+        phases = _phases(steps) if threat.norm == "l1" and not best_loss and start is None else [(1.0, steps)]
+        problem = Problem(
+            model=model if precision == "full" else partial(_in_bf16, model),
+            confirm=None if precision == "full" else model,
+            score=score,
+            labels=labels,
+            norm=threat.norm,
+            eps=threat.eps,
+            schedule=Schedule.of(phases, threat.norm, x.new_empty(0, device=device)),
+            runs=runs,
+            begin=partial(_begin, x, threat, start, phases, ids, seed, best_loss, device),
+            leave=active_set and not best_loss,
+            best=best_loss,
+            found=found,
+            flat=torch.zeros(3, dtype=torch.int64, device=device),
+        )
+        climb_all(problem, (~wrong).nonzero().squeeze(1), slots)
+    warn_masked_gradients(*problem.flat.tolist())
+    result = found._replace(distance=distance(found.x_adv, x, threat.norm))
+    check_result(result, threat)
+    return AttackResult(*(column.to(x.device) for column in result))
 
 
-def _check_options(loss: Loss, steps: int, restarts: int, targets: int | None, y: Tensor, best_loss: bool) -> None:
+def _check_options(
+    loss: Loss, steps: int, restarts: int, targets: int | None, precision: str, y: Tensor, best_loss: bool
+) -> None:
     if isinstance(loss, str) and loss not in LOSSES:
         raise UnknownName("loss", loss, LOSSES)
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
     if steps < 1 or restarts < 1:
         raise BadInput(f"steps={steps}, restarts={restarts}: expected at least 1 of each")
     if targets is not None and (targets < 1 or loss not in ("targeted-ce", "targeted-dlr")):
@@ -136,44 +177,42 @@ def _check_start(start: Tensor, x: Tensor, threat: Threat, loss: Loss) -> None:
         raise BadInput("loss 'kl' has a zero gradient at the clean image: start elsewhere, or leave out start")
 
 
-def _scores(
+def _in_bf16(model: Classifier, x: Tensor) -> Tensor:
+    # The cache of autocast would keep rounded copies of parameters that a caller may change between attacks.
+    with torch.autocast(x.device.type, dtype=torch.bfloat16, cache_enabled=False):
+        logits = model(x)
+    return logits.to(x.dtype)
+
+
+def _nothing_found(x: Tensor, wrong: Tensor, checked: bool) -> AttackResult:
+    """The result before the first climb: images where `x` is, columns where the model is."""
+    count = torch.zeros(len(x), dtype=torch.int64, device=wrong.device)
+    lowest = x.new_full((len(x),), -torch.inf, device=wrong.device)
+    return AttackResult(x.clone(), wrong.clone(), lowest, torch.zeros_like(lowest), count, count + int(checked))
+
+
+def _score(
     loss: Loss, clean: Tensor | None, y: Tensor, labels: Tensor, restarts: int, targets: int | None
-) -> Iterator[Score]:
-    """One loss for each run: restarts, times the target classes where the loss has them; `clean` are logits."""
+) -> tuple[Score, int]:
+    """The loss to raise, and the number of runs: restarts, times the target classes; `clean` are logits."""
     if callable(loss):
         own = loss
-        yield from [lambda logits, rows: own(logits, y[rows])] * restarts
-    elif clean is None or loss in ("ce", "dlr"):
+        return lambda logits, rows, run: own(logits, y[rows]), restarts
+    if clean is None or loss in ("ce", "dlr"):
         untargeted = losses.cross_entropy if loss == "ce" else losses.dlr
-        yield from [lambda logits, rows: untargeted(logits, y[rows])] * restarts
-    elif loss == "kl":
-        yield from [lambda logits, rows: losses.kl_divergence(logits, clean[rows])] * restarts
-    else:
-        targeted = losses.targeted_cross_entropy if loss == "targeted-ce" else losses.targeted_dlr
-        others = clean.scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)
-        most = clean.shape[1] - 1
-        for restart in range(restarts):
-            for rank in [restart % most] if targets is None else range(min(targets, most)):
-                yield partial(_targeted_score, targeted, labels, others[:, rank])
-
-
-def _targeted_score(
-    loss: Callable[[Tensor, Tensor, Tensor], Tensor], labels: Tensor, target: Tensor, logits: Tensor, rows: Tensor
-) -> Tensor:
-    return loss(logits, labels[rows], target[rows])
-
-
-def _noise(x: Tensor, norm: Norm, ids: Tensor | None, seed: int, run: int) -> Tensor:
-    """What the random start of a run is made from, `(B, C, H, W)`."""
-    kind = BALLS[norm].noise
-    if ids is not None:
-        return sample_noise(
-            ids, tuple(x.shape[1:]), kind=kind, seed=seed, purpose="attack start", restart=run, dtype=x.dtype
-        )
-    generator = torch.Generator(x.device).manual_seed((seed + run) % (1 << 63))
-    if kind == "uniform":
-        return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) * 2 - 1
-    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        return lambda logits, rows, run: untargeted(logits, y[rows]), restarts
+    if loss == "kl":
+        return lambda logits, rows, run: losses.kl_divergence(logits, clean[rows]), restarts
+    targeted = losses.targeted_cross_entropy if loss == "targeted-ce" else losses.targeted_dlr
+    others = clean.scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)
+    most = clean.shape[1] - 1
+    ranks = [
+        rank
+        for restart in range(restarts)
+        for rank in ([restart % most] if targets is None else range(min(targets, most)))
+    ]
+    rank_of = torch.tensor(ranks, device=clean.device)
+    return lambda logits, rows, run: targeted(logits, labels[rows], others[rows, rank_of[run]]), len(ranks)
 
 
 def _phases(steps: int) -> Sequence[tuple[float, int]]:
@@ -183,36 +222,56 @@ def _phases(steps: int) -> Sequence[tuple[float, int]]:
     return [(multiple, count) for multiple, count in early if count] + [(1.0, left)]
 
 
-def _from_noise(
-    problem: Problem,
-    rows: Tensor,
-    center: Tensor,
-    noise: Tensor,
-    eps: Tensor,
-    steps: int,
+def _begin(
+    x: Tensor,
+    threat: Threat,
+    start: Tensor | None,
+    phases: Sequence[tuple[float, int]],
+    ids: Tensor | None,
+    seed: int,
     best_loss: bool,
-    found: AttackResult,
-) -> None:
-    """One run from a random start; for l_1 in evaluation through decreasing radii."""
-    ball, norm = BALLS[problem.norm], problem.norm
-    phases = _phases(steps) if norm == "l1" and not best_loss else [(1.0, steps)]
-    point = ball.start(noise, center, eps * phases[0][0])
-    for multiple, count in phases[:-1]:
-        climb = Climb.begin(rows, center, ball.land(point, center, eps * multiple), eps * multiple, norm, given=True)
-        # Points of a larger ball are no finds: nobody leaves, nothing is recorded.
-        climb_loss(problem, climb, count, None, found.gradients)
-        point = climb.x_best
-    given = len(phases) > 1
-    climb = Climb.begin(rows, center, ball.land(point, center, eps) if given else point, eps, norm, given)
-    _run(problem, climb, steps if not given else phases[-1][1], best_loss, found)
+    device: torch.device,
+    rows: Tensor,
+    run: Tensor,
+) -> Climb:
+    """Samples at the start of a run, `(n,)` rows and runs."""
+    ball, places = BALLS[threat.norm], rows.to(x.device)
+    center = x[places].to(device)
+    phase, eps = torch.zeros_like(rows), center.new_full((len(rows),), threat.eps)
+    if start is not None:
+        point = start[places.to(start.device)].to(device)
+        return Climb.begin(rows, run, phase, center, point, eps, threat.norm, given=True)
+    if best_loss and ids is None:
+        noise = _batch_noise(center, threat.norm, seed, int(run[0]))
+    else:
+        noise = _sample_noises(places.cpu() if ids is None else ids[places.to(ids.device)].cpu(), run, x, threat, seed)
+    eps = eps * phases[0][0]
+    point = ball.start(noise.to(device), center, eps)
+    if len(phases) > 1:
+        point = ball.land(point, center, eps)
+    return Climb.begin(rows, run, phase, center, point, eps, threat.norm, given=len(phases) > 1)
 
 
-def _run(problem: Problem, climb: Climb, steps: int, best_loss: bool, found: AttackResult) -> None:
-    """Climb inside the threat and write what was found."""
-    climb_loss(problem, climb, steps, None if best_loss else found, found.gradients)
-    better = climb.loss_best > found.loss[climb.rows]
-    rows = climb.rows[better]
-    found.loss[rows] = climb.loss_best[better]
-    if best_loss:
-        found.x_adv[rows] = climb.x_best[better]
-        found.fooled[rows] = climb.fools_best[better]
+def _sample_noises(ids: Tensor, run: Tensor, x: Tensor, threat: Threat, seed: int) -> Tensor:
+    """What random starts are made from, one by one from the ids; `(n, C, H, W)` on the CPU."""
+    kind, noise = BALLS[threat.norm].noise, x.new_empty((len(ids), *x.shape[1:]), device="cpu")
+    for each in run.unique().tolist():
+        mine = (run == each).cpu()
+        noise[mine] = sample_noise(
+            ids[mine],
+            tuple(x.shape[1:]),
+            kind=kind,
+            seed=seed,
+            purpose="attack start",
+            restart=each,
+            dtype=x.dtype,
+        )
+    return noise
+
+
+def _batch_noise(x: Tensor, norm: Norm, seed: int, run: int) -> Tensor:
+    """The same from one generator for the whole batch, as training takes it."""
+    generator = torch.Generator(x.device).manual_seed((seed + run) % (1 << 63))
+    if BALLS[norm].noise == "uniform":
+        return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) * 2 - 1
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -14,6 +14,9 @@ __all__ = ["Attack", "AttackResult", "Classifier", "describe"]
 
 Classifier = Callable[[Tensor], Tensor]  # images (B, C, H, W) in [0, 1] -> logits (B, K)
 
+# What belongs to a measurement or changes nothing but its speed, and so is no part of what an attack is.
+_CIRCUMSTANCES = ("ids", "seed", "batch_size", "clean")
+
 
 class AttackResult(NamedTuple):
     """What an attack found, sample by sample.
@@ -23,13 +26,17 @@ class AttackResult(NamedTuple):
             `(B, C, H, W)` in [0, 1].
         fooled: Whether `x_adv` is misclassified, `(B,)`.
         loss: Highest loss met, `(B,)`; minus infinity where nothing was tried.
+        distance: Size of the perturbation in the threat's norm, `(B,)`.
         gradients: Gradients used, `(B,)`.
+        forwards: Forward passes used, with or without a gradient, the clean check included, `(B,)`.
     """
 
     x_adv: Tensor
     fooled: Tensor
     loss: Tensor
+    distance: Tensor
     gradients: Tensor
+    forwards: Tensor
 
 
 class Attack(Protocol):
@@ -44,12 +51,18 @@ class Attack(Protocol):
         *,
         ids: Tensor | None = None,
         seed: int = 0,
+        batch_size: int | None = None,
+        clean: Tensor | None = None,
     ) -> AttackResult:
-        """Attack images `(B, C, H, W)` in [0, 1] with classes `(B,)`; equal ids and seeds give equal starts."""
+        """Attack images `(B, C, H, W)` in [0, 1] with classes `(B,)`; equal ids and seeds give equal starts.
+
+        At most `batch_size` of the images, by default all, are in the model at a time. `clean` are the model's logits
+        at `x`, `(B, K)`, where the caller has them and has checked the model: they save the clean check.
+        """
         ...
 
 
-def describe(attack: Callable[..., AttackResult]) -> str:
+def describe(attack: Callable[..., Any]) -> str:
     """Name and options of a configured attack, defaults included, such as `"apgd(loss=dlr, …, steps=40)"`.
 
     Two attacks with the same description do the same, so it can stand for the attack in a record.
@@ -58,7 +71,15 @@ def describe(attack: Callable[..., AttackResult]) -> str:
     given = attack.keywords if isinstance(attack, partial) else {}
     parameters = inspect.signature(function).parameters.values()
     defaults = {each.name: each.default for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
-    # Ids and the seed belong to the measurement, not to the attack.
-    options = {name: value for name, value in (defaults | given).items() if name not in ("ids", "seed")}
-    name = getattr(function, "__name__", type(function).__name__)
-    return f"{name}({', '.join(f'{option}={options[option]}' for option in sorted(options))})"
+    options = {name: value for name, value in (defaults | given).items() if name not in _CIRCUMSTANCES}
+    name = getattr(function, "__name__", type(function).__name__).lstrip("_")
+    return f"{name}({', '.join(f'{option}={_text(options[option])}' for option in sorted(options))})"
+
+
+def _text(value: Any) -> str:
+    """An option in words that are the same in every process."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, partial):
+        return describe(value)
+    return f"{value.__module__}.{value.__qualname__}" if inspect.isfunction(value) else str(value)

@@ -1,46 +1,76 @@
-"""The climb of AutoPGD: a loop that steps, looks, remembers the best point and adapts the step size.
+"""The climb of AutoPGD: what each sample carries with it, and the arithmetic of one step.
+
+Every sample has its own step counter, step size, best point and counters, so nothing here depends on the other samples
+of a batch. Who climbs when is decided in `active_set`.
 
 Sources: l_inf and l_2, Croce & Hein 2020, *Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks* (Algorithm 1); l_1, Croce & Hein 2021, *Mind the box: l_1-APGD for sparse adversarial attacks*.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from seasoning.attacks.base import AttackResult, Classifier
-from seasoning.attacks.harness import check_gradients
 from seasoning.geometry import BALLS, per_sample, sparse_direction
 from seasoning.threat import Norm
 
 
-__all__ = ["Climb", "Problem", "Score", "climb_loss"]
+__all__ = ["Climb", "Schedule", "adapt", "step"]
 
 _MOMENTUM = 0.75
 _ENOUGH_RISES = 0.75  # rho of Algorithm 1
 _L1_START_DENSITY = 0.2
 _L1_SPARSER, _L1_STEP_CUT, _L1_LEAST_STEP = 0.95, 1.5, 0.1
 
-Score = Callable[[Tensor, Tensor], Tensor]  # (logits, rows of the batch that they belong to) -> losses
+
+class Schedule(NamedTuple):
+    """When a climb ends and when its step size is reconsidered: tables indexed by phase and by steps taken."""
+
+    radii: Tensor  # multiple of eps of each phase, (P,)
+    steps: Tensor  # number of steps of each phase, (P,)
+    due: Tensor  # whether to reconsider the step size after so many steps, (P, most + 1)
+    window: Tensor  # steps since it was last reconsidered, (P, most + 1)
+
+    @classmethod
+    def of(cls, phases: Sequence[tuple[float, int]], norm: Norm, like: Tensor) -> "Schedule":
+        """Tables for phases of (multiple of eps, steps), with the type and on the device of `like`."""
+        most = max(count for _, count in phases)
+        due = torch.zeros(len(phases), most + 1, dtype=torch.bool)
+        window = torch.zeros(len(phases), most + 1)
+        for phase, (_, count) in enumerate(phases):
+            checks = range(0, count, max(int(0.04 * count), 1)) if norm == "l1" else _checkpoints(count)
+            last = 0
+            for taken in sorted(each for each in checks if 0 < each < count):
+                due[phase, taken], window[phase, taken] = True, taken - last
+                last = taken
+        device = like.device
+        return cls(
+            radii=torch.tensor([multiple for multiple, _ in phases], dtype=like.dtype, device=device),
+            steps=torch.tensor([count for _, count in phases], device=device),
+            due=due.to(device),
+            window=window.to(device=device, dtype=like.dtype),
+        )
 
 
-class Problem(NamedTuple):
-    """What is climbed: one loss of one model, within one norm."""
-
-    model: Classifier
-    score: Score
-    labels: Tensor  # classes of the whole batch, (B,)
-    norm: Norm
+def _checkpoints(steps: int) -> set[int]:
+    """Steps w_j = ceil(p_j n) after which the step size is reconsidered; p_j in whole percents, so exact."""
+    shares = [0, 22]
+    while shares[-1] < 100:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 3, 6))
+    return {-(-share * steps // 100) for share in shares[1:]}
 
 
 @dataclass(slots=True)
 class Climb:
-    """The samples still climbing: each field has one entry (or image) for each of them."""
+    """Samples on their way up: each field has one entry (or image) for each of them."""
 
-    rows: Tensor  # their places in the batch
+    rows: Tensor  # their places among the attacked images
+    run: Tensor  # which restart or target they are at
+    phase: Tensor
+    taken: Tensor  # steps taken in this phase
     center: Tensor
     eps: Tensor
     x: Tensor
@@ -62,35 +92,63 @@ class Climb:
     support: Tensor
 
     @classmethod
-    def begin(cls, rows: Tensor, center: Tensor, point: Tensor, eps: Tensor, norm: Norm, given: bool) -> "Climb":
+    def begin(
+        cls,
+        rows: Tensor,
+        run: Tensor,
+        phase: Tensor,
+        center: Tensor,
+        point: Tensor,
+        eps: Tensor,
+        norm: Norm,
+        given: bool,
+    ) -> "Climb":
         """Before the first look; `given` says that the start was not drawn for this climb."""
         yes, low = torch.ones_like(rows, dtype=torch.bool), torch.full_like(eps, -torch.inf)
         moved = _share_moved(point, center) if given else torch.ones_like(eps)
+        # Entries are overwritten in place when their sample leaves: no two fields may share memory.
         return cls(
             rows=rows,
+            run=run,
+            phase=phase,
+            taken=torch.zeros_like(rows),
             center=center,
-            eps=eps,
+            eps=eps.clone(),
             x=point,
-            x_previous=point,
+            x_previous=point.clone(),
             loss=-low,
             gradient=torch.zeros_like(point),
-            x_best=point,
+            x_best=point.clone(),
             loss_best=low,
             gradient_best=torch.zeros_like(point),
             fools=~yes,
             fools_best=~yes,
-            step=eps if norm == "l1" else 2 * eps,
+            step=eps.clone() if norm == "l1" else 2 * eps,
             rises=torch.zeros_like(eps),
             halved=yes,
-            loss_checked=low,
+            loss_checked=low.clone(),
             density=moved / _L1_STEP_CUT if given else torch.full_like(eps, _L1_START_DENSITY),
             support=moved,
         )
 
-    def keep(self, mask: Tensor) -> None:
-        """Drop the samples outside the mask."""
+    @classmethod
+    def join(cls, parts: Sequence["Climb"]) -> "Climb":
+        """The samples of several climbs in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def pick(self, places: Tensor | slice) -> "Climb":
+        """The samples that a mask, an index or a slice picks."""
+        return Climb(*(getattr(self, field.name)[places] for field in fields(self)))
+
+    def put(self, places: Tensor, other: "Climb") -> None:
+        """Overwrite the samples at an index."""
         for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name)[mask])
+            getattr(self, field.name)[places] = getattr(other, field.name)
 
     def see(self, loss: Tensor, fools: Tensor, gradient: Tensor) -> None:
         """Take in the loss and the gradient at `x`."""
@@ -108,88 +166,56 @@ class Climb:
         self.gradient = torch.where(per_sample(mask, self.x), self.gradient_best, self.gradient)
 
 
-def climb_loss(problem: Problem, climb: Climb, steps: int, leave: AttackResult | None, gradients: Tensor) -> None:
-    """Take the steps; with `leave`, samples leave at their first fooling point, which is written there."""
-    momentum = problem.norm != "l1"
-    checks = _checkpoints(steps) if momentum else range(0, steps, max(int(0.04 * steps), 1))
-    checked = 0
-    for taken in range(steps + 1):
-        if taken:
-            climb.x_previous, climb.x = (
-                climb.x,
-                _momentum_point(climb, problem.norm, taken) if momentum else _sparse_point(climb),
-            )
-        # The last point is only looked at: its gradient would lead nowhere.
-        _look(problem, climb, gradients, with_gradient=taken < steps, first=taken == 0)
-        if leave is not None:
-            _take_fooled(climb, leave)
-            if len(climb.rows) == 0:
-                return
-        if taken in checks and 0 < taken < steps:
-            if momentum:
-                _halve_stuck_steps(climb, window=taken - checked)
-            else:
-                _adapt_sparsity(climb)
-            checked = taken
-
-
-def _look(problem: Problem, climb: Climb, gradients: Tensor, *, with_gradient: bool, first: bool) -> None:
-    """One forward pass at `x`, and a backward pass where the gradient will be used."""
-    x = climb.x.detach().requires_grad_(with_gradient)
-    with torch.set_grad_enabled(with_gradient):
-        logits = problem.model(x)
-        loss = problem.score(logits, climb.rows)
-    fools = logits.detach().argmax(1) != problem.labels[climb.rows]
-    gradient = climb.gradient
-    if with_gradient:
-        (gradient,) = torch.autograd.grad(loss.sum(), x)
-        gradients[climb.rows] += 1
-        if first:
-            # Where the start fools the model already, a flat loss does no harm.
-            check_gradients(gradient[~fools])
-        gradient = torch.nan_to_num(gradient, nan=0.0)
-    climb.see(loss.detach(), fools, gradient)
-
-
-def _take_fooled(climb: Climb, found: AttackResult) -> None:
-    """Write the samples that `x` fools, and let them leave."""
-    fooled = climb.fools
-    if not bool(fooled.any()):
+def adapt(climb: Climb, schedule: Schedule, norm: Norm) -> None:
+    """Reconsider the step size of the samples for which it is due."""
+    due = schedule.due[climb.phase, climb.taken]
+    if not bool(due.any()):
         return
-    rows = climb.rows[fooled]
-    found.x_adv[rows] = climb.x[fooled]
-    found.loss[rows] = torch.maximum(found.loss[rows], climb.loss_best[fooled])
-    found.fooled[rows] = True
-    climb.keep(~fooled)
+    if norm == "l1":
+        _adapt_sparsity(climb, due)
+    else:
+        _halve_stuck_steps(climb, due, schedule.window[climb.phase, climb.taken])
 
 
-def _checkpoints(steps: int) -> set[int]:
-    """Steps w_j = ceil(p_j n) after which the step size is reconsidered; p_j in whole percents, so exact."""
-    shares = [0, 22]
-    while shares[-1] < 100:
-        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 3, 6))
-    return {-(-share * steps // 100) for share in shares[1:]}
+def _halve_stuck_steps(climb: Climb, due: Tensor, window: Tensor) -> None:
+    """Halve the step and go back to the best point where too few steps rose, or nothing changed; conditions 1 and 2."""
+    stuck = climb.rises < _ENOUGH_RISES * window
+    stuck |= ~climb.halved & (climb.loss_checked >= climb.loss_best)
+    stuck &= due
+    climb.step = torch.where(stuck, climb.step / 2, climb.step)
+    climb.restart_from_best(stuck)
+    climb.halved = torch.where(due, stuck, climb.halved)
+    climb.loss_checked = torch.where(due, climb.loss_best, climb.loss_checked)
+    climb.rises = climb.rises.masked_fill(due, 0)
 
 
-def _momentum_point(climb: Climb, norm: Norm, taken: int) -> Tensor:
+def _adapt_sparsity(climb: Climb, due: Tensor) -> None:
+    """Follow the sparsity of the best perturbation: on a clear fall start again with large steps, else refine."""
+    support = _share_moved(climb.x_best, climb.center)
+    sparser = support < _L1_SPARSER * climb.support
+    refined = torch.maximum(climb.step / _L1_STEP_CUT, climb.eps * _L1_LEAST_STEP)
+    climb.step = torch.where(due, torch.where(sparser, climb.eps, refined), climb.step)
+    climb.restart_from_best(due & sparser)
+    climb.density = torch.where(due, support / _L1_STEP_CUT, climb.density)
+    climb.support = torch.where(due, support, climb.support)
+
+
+def step(climb: Climb, norm: Norm) -> None:
+    """Move every sample on, along the gradient at its point."""
+    climb.taken = climb.taken + 1
+    climb.x_previous, climb.x = climb.x, _sparse_point(climb) if norm == "l1" else _momentum_point(climb, norm)
+
+
+def _momentum_point(climb: Climb, norm: Norm) -> Tensor:
     """Z = P(x + eta s), then P(x + 0.75 (z - x) + 0.25 (x - x_previous)); Algorithm 1, lines 7-8."""
     ball = BALLS[norm]
     ahead = climb.x + per_sample(climb.step, climb.x) * ball.direction(climb.gradient)
     ahead = ball.land(ahead, climb.center, climb.eps)
-    if taken == 1:
+    first = climb.taken == 1
+    if bool(first.all()):
         return ahead
     moved = climb.x + _MOMENTUM * (ahead - climb.x) + (1 - _MOMENTUM) * (climb.x - climb.x_previous)
-    return ball.land(moved, climb.center, climb.eps)
-
-
-def _halve_stuck_steps(climb: Climb, window: int) -> None:
-    """Halve the step and go back to the best point where too few steps rose, or nothing changed; conditions 1 and 2."""
-    stuck = climb.rises < _ENOUGH_RISES * window
-    stuck |= ~climb.halved & (climb.loss_checked >= climb.loss_best)
-    climb.step = torch.where(stuck, climb.step / 2, climb.step)
-    climb.restart_from_best(stuck)
-    climb.halved, climb.loss_checked = stuck, climb.loss_best
-    climb.rises = torch.zeros_like(climb.rises)
+    return torch.where(per_sample(first, ahead), ahead, ball.land(moved, climb.center, climb.eps))
 
 
 def _sparse_point(climb: Climb) -> Tensor:
@@ -197,16 +223,6 @@ def _sparse_point(climb: Climb) -> Tensor:
     blocked = ((climb.x <= 0) & (climb.gradient < 0)) | ((climb.x >= 1) & (climb.gradient > 0))
     direction = sparse_direction(climb.gradient.masked_fill(blocked, 0), climb.density)
     return BALLS["l1"].land(climb.x + per_sample(climb.step, climb.x) * direction, climb.center, climb.eps)
-
-
-def _adapt_sparsity(climb: Climb) -> None:
-    """Follow the sparsity of the best perturbation: on a clear fall start again with large steps, else refine."""
-    support = _share_moved(climb.x_best, climb.center)
-    sparser = support < _L1_SPARSER * climb.support
-    refined = torch.maximum(climb.step / _L1_STEP_CUT, climb.eps * _L1_LEAST_STEP)
-    climb.step = torch.where(sparser, climb.eps, refined)
-    climb.restart_from_best(sparser)
-    climb.density, climb.support = support / _L1_STEP_CUT, support
 
 
 def _share_moved(x: Tensor, center: Tensor) -> Tensor:

@@ -9,25 +9,39 @@ from torch import Tensor, nn
 
 from seasoning.attacks.base import AttackResult, Classifier
 from seasoning.errors import BadInput
-from seasoning.geometry import distance
 from seasoning.threat import Threat
 
 
 __all__ = [
+    "BatchDependent",
     "MaskedGradients",
+    "Randomised",
     "check_batch",
-    "check_gradients",
     "check_logits",
     "check_result",
+    "checked_logits",
+    "device_of",
     "evaluation_mode",
+    "in_batches",
+    "warn_masked_gradients",
 ]
 
 # Rounding allowed beyond the ball, relative to its radius; the box is kept exactly.
 _SLACK = 1e-4
+# Two calls on the same image may differ by rounding: kernels depend on the shape of the batch.
+_SAME = 1e-3
 
 
 class MaskedGradients(UserWarning):
     """The model gave no usable gradient at some samples: the attack is blind there and robustness is overstated."""
+
+
+class BatchDependent(UserWarning):
+    """The logits of an image change with the images beside it, so outcomes depend on how samples are batched."""
+
+
+class Randomised(UserWarning):
+    """The model answers differently from call to call, so an attack finds luck as well as weakness."""
 
 
 @contextmanager
@@ -42,6 +56,39 @@ def evaluation_mode(model: Classifier) -> Iterator[None]:
     finally:
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
+
+
+def device_of(model: Classifier, x: Tensor) -> torch.device:
+    """Where the model computes: the device of its parameters, or of the images where it has none."""
+    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return x.device if parameter is None else parameter.device
+
+
+def in_batches(model: Classifier, x: Tensor, batch_size: int, device: torch.device) -> Tensor:
+    """Logits of all images, `(B, K)` on the device, computed without gradients."""
+    with torch.no_grad():
+        return torch.cat([model(part.to(device)) for part in x.split(batch_size)])
+
+
+def checked_logits(model: Classifier, x: Tensor, y: Tensor, batch_size: int, *, probe: bool) -> Tensor:
+    """Logits `(B, K)` at clean images, on the device of the images, after a look at what the model is.
+
+    Args:
+        model: Images in [0, 1] to logits; in evaluation mode where it is to be probed.
+        x: Images, `(B, C, H, W)`.
+        y: Classes, `(B,)`, or soft labels, `(B, K)`.
+        batch_size: Most images in the model at a time.
+        probe: Whether to warn of a model that is randomised or mixes the images of a batch.
+
+    Raises:
+        BadInput: the outputs are no logits of the labels' classes.
+    """
+    device = device_of(model, x)
+    logits = in_batches(model, x, batch_size, device)
+    check_logits(logits, y.to(device))
+    if probe:
+        _probe(model, x[:2].to(device), logits[:2])
+    return logits.to(x.device)
 
 
 def check_batch(x: Tensor, y: Tensor) -> None:
@@ -83,28 +130,57 @@ def check_logits(logits: Tensor, y: Tensor) -> None:
         raise BadInput("the model returns probabilities: expected logits; remove its softmax")
 
 
-def check_gradients(gradient: Tensor) -> None:
-    """Warn where the first gradient of an attack is zero or not finite."""
-    flat = gradient.flatten(1)
-    blind = int((flat == 0).all(1).sum())
-    broken = int((~torch.isfinite(flat)).any(1).sum())
-    if blind or broken:
+def _probe(model: Classifier, two: Tensor, clean: Tensor) -> None:
+    """Warn where logits change from call to call, or with the images beside them.
+
+    Takes one pass over two images, and a second one where the first finds a difference to their logits in a larger
+    batch. With two images or fewer there are no neighbours to take away.
+    """
+    with torch.no_grad():
+        alone = model(two)
+        if _same(alone, clean):
+            return
+        again = model(two)
+    if not _same(alone, again):
         warnings.warn(
-            f"of {len(gradient)} samples {blind} have a zero and {broken} a non-finite gradient: the attack is blind "
-            "there and robust accuracy may be overstated; try another loss, or look for rounding in the model",
-            MaskedGradients,
-            stacklevel=3,
+            "the model answers differently from call to call: a robust accuracy of it is one draw, and attacks that do "
+            "not average over its randomness overstate it; switch the randomness off, or attack the expected logits",
+            Randomised,
+            stacklevel=4,
+        )
+    else:
+        warnings.warn(
+            "the logits of an image change with the images beside it, as with batch statistics in a normalization "
+            "layer: outcomes depend on the batches and an attack can exploit it; use stored statistics",
+            BatchDependent,
+            stacklevel=4,
         )
 
 
-def check_result(result: AttackResult, x: Tensor, threat: Threat) -> None:
-    """Refuse adversarial images outside the ball or the box.
+def _same(one: Tensor, other: Tensor) -> bool:
+    scale = float(other.abs().max()) + 1e-6
+    return bool(((one - other).abs() <= _SAME * scale).all())
+
+
+def warn_masked_gradients(looked: int, zero: int, broken: int) -> None:
+    """Warn where the first gradients of an attack were zero or not finite, given how many were of each kind."""
+    if zero or broken:
+        warnings.warn(
+            f"of {looked} samples {zero} have a zero and {broken} a non-finite gradient: the attack is blind "
+            "there and robust accuracy may be overstated; try another loss, or look for rounding in the model",
+            MaskedGradients,
+            stacklevel=4,
+        )
+
+
+def check_result(result: AttackResult, threat: Threat) -> None:
+    """Refuse adversarial images outside the ball, by the distances given, or outside the box.
 
     Raises:
         BadInput: with the largest excess found.
     """
     if not bool(((result.x_adv >= 0) & (result.x_adv <= 1)).all()):
         raise BadInput("the attack returned pixels outside [0, 1]")
-    excess = float((distance(result.x_adv, x, threat.norm) - threat.eps).max())
-    if excess > _SLACK * max(threat.eps, 1e-3):
+    excess = float((result.distance - threat.eps).max())
+    if not excess <= _SLACK * max(threat.eps, 1e-3):
         raise BadInput(f"the attack left the ball of {threat} by {excess:.3g}")

@@ -1,19 +1,32 @@
 """Named evaluation protocols: which attack stands for each threat.
 
 `default` and `strong` are the paper's; `thorough` lies between them, to check in seconds how much `default` overstates.
+`standard` is the ensemble that leaderboards of robust models report, with our AutoPGD.
 
-Source: Croce et al. 2023, *Seasoning model soups*, appendix B.2.
+Sources: Croce et al. 2023, *Seasoning model soups*, appendix B.2; Croce & Hein 2020, *Reliable evaluation of
+adversarial robustness*, section 6; for its l_1 form Croce & Hein 2021, *Mind the box*.
 """
 
+import inspect
 from functools import partial
+from typing import Any
 
-from seasoning.attacks.apgd import apgd
-from seasoning.attacks.base import AttackResult
+from seasoning.attacks.apgd import PRECISIONS, apgd
+from seasoning.attacks.base import Attack, AttackResult
+from seasoning.attacks.external import fab, square
+from seasoning.attacks.sequence import members, strongest
 from seasoning.errors import UnknownName
 from seasoning.threat import Norm
 
 
-__all__ = ["SUITES", "suite_attack"]
+__all__ = ["SUITES", "suite_attack", "with_options"]
+
+_STANDARD = (
+    partial(apgd, loss="ce", steps=100),
+    partial(apgd, loss="targeted-dlr", steps=100, targets=9),
+    partial(fab, steps=100, targets=9),
+    partial(square, queries=5000),
+)
 
 SUITES: dict[str, dict[Norm, partial[AttackResult]]] = {
     "default": {
@@ -31,15 +44,49 @@ SUITES: dict[str, dict[Norm, partial[AttackResult]]] = {
         "l2": partial(apgd, loss="targeted-dlr", steps=100, restarts=5),
         "l1": partial(apgd, loss="ce", steps=100, restarts=5),
     },
+    "standard": {
+        "linf": strongest(*_STANDARD),
+        "l2": strongest(*_STANDARD),
+        "l1": strongest(
+            partial(apgd, loss="ce", steps=100, restarts=5),
+            partial(apgd, loss="targeted-dlr", steps=100, targets=5),
+            *_STANDARD[2:],
+        ),
+    },
 }
 
 
-def suite_attack(suite: str, norm: Norm) -> partial[AttackResult]:
+def suite_attack(suite: str, norm: Norm, *, steps: int | None = None, precision: str = "full") -> partial[AttackResult]:
     """The configured attack that a named suite uses for a norm.
 
+    Args:
+        suite: A key of `SUITES`.
+        norm: Norm of the threat.
+        steps: Steps of its attacks instead of the suite's own.
+        precision: With `"bf16"` its AutoPGD attacks go first with passes in bfloat16; the suite itself follows on those
+            left standing, so that the numbers are those of full precision.
+
     Raises:
-        UnknownName: there is no such suite.
+        UnknownName: there is no such suite or precision.
     """
     if suite not in SUITES:
         raise UnknownName("attack suite", suite, SUITES)
-    return SUITES[suite][norm]
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
+    attack = SUITES[suite][norm]
+    if steps is not None:
+        attack = with_options(attack, steps=steps)
+    if precision == "full":
+        return attack
+    own = [member for member in members(attack) if member.func is apgd]
+    return strongest(*[with_options(member, precision=precision) for member in own], *members(attack))
+
+
+def with_options(attack: Attack, **options: Any) -> partial[AttackResult]:
+    """The same attack with options changed that it has; in a sequence, those of every attack that has them."""
+    parts = members(attack)
+    changed = [
+        partial(part, **{name: value for name, value in options.items() if name in inspect.signature(part).parameters})
+        for part in parts
+    ]
+    return changed[0] if len(changed) == 1 else strongest(*changed)

@@ -6,9 +6,11 @@ run, or on the other samples.
 
 import hashlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 
+from seasoning.data.folder import load_folder
 from seasoning.data.samples import Samples
 from seasoning.errors import BadInput, UnknownName
 
@@ -35,11 +37,14 @@ SOURCES: dict[str, Callable[[], Samples]] = {"digits": load_digits}
 
 
 def load_source(name: str) -> Samples:
-    """All samples of a named data set.
+    """All samples of a named data set, or of a folder with one folder of images for each class.
 
     Raises:
-        UnknownName: there is no such data set.
+        UnknownName: there is no such data set or folder.
+        BadInput: the folder is not laid out so, or an image in it is damaged.
     """
+    if name not in SOURCES and Path(name).is_dir():
+        return load_folder(Path(name))
     if name not in SOURCES:
         raise UnknownName("data set", name, SOURCES)
     return SOURCES[name]()

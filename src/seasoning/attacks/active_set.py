@@ -1,0 +1,243 @@
+"""Who climbs when: an active set that fooled samples leave at once, and that is refilled from those that wait.
+
+A fooled sample needs no further pass, so most samples of a weak model are done after a few steps; the places they leave
+are taken by waiting ones, so the batch stays full. Each sample has its own step counter (see `climb`), so what becomes
+of it is the same whoever sits beside it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from seasoning.attacks.base import AttackResult, Classifier
+from seasoning.attacks.climb import Climb, Schedule, adapt, step
+from seasoning.geometry import BALLS
+from seasoning.threat import Norm
+
+
+__all__ = ["Problem", "Score", "climb_all"]
+
+Score = Callable[[Tensor, Tensor, Tensor], Tensor]  # (logits, rows of the images, runs) -> losses
+
+
+class Problem(NamedTuple):
+    """What is climbed, by which rules, and where the finds are written.
+
+    Args:
+        model: Takes the passes of the climb.
+        confirm: What a find has to fool as well; `None` where `model` is the one that is measured.
+        score: The loss to raise.
+        labels: Classes, `(N,)`.
+        norm: Norm of the threat.
+        eps: Its radius.
+        schedule: Steps and radii of the phases.
+        runs: Restarts, times targets.
+        begin: Rows and runs to samples at their starts.
+        leave: Whether a fooled sample leaves at once.
+        best: Whether the point of highest loss is wanted, instead of the first that fools.
+        found: What is found, for all images; overwritten as the climbs go.
+        flat: Number of first looks, of those with a zero gradient, and with one that is not finite, `(3,)`; added to.
+    """
+
+    model: Classifier
+    confirm: Classifier | None
+    score: Score
+    labels: Tensor
+    norm: Norm
+    eps: float
+    schedule: Schedule
+    runs: int
+    begin: Callable[[Tensor, Tensor], Climb]
+    leave: bool
+    best: bool
+    found: AttackResult
+    flat: Tensor
+
+
+@dataclass(slots=True)
+class _Lines:
+    """The samples that are not in the active set and not done."""
+
+    problem: Problem
+    slots: int
+    rows: Tensor  # not begun
+    runs: Tensor
+    ready: list[Climb] = field(default_factory=list)  # begun, or on their way
+    ended: list[Climb] = field(default_factory=list)  # took all steps of a phase and want a last look
+    claims: list[tuple[Climb, Tensor]] = field(default_factory=list)  # moved on; the images that seem to fool
+
+    def take(self, places: int) -> Climb | None:
+        """Up to so many samples that can climb."""
+        lacking = places - sum(map(len, self.ready))
+        if lacking > 0 and len(self.rows):
+            # Some more than needed, since beginning a few at a time costs nearly as much as beginning many.
+            count = max(lacking, self.slots // 4)
+            self.ready.append(self.problem.begin(self.rows[:count], self.runs[:count]))
+            self.rows, self.runs = self.rows[count:], self.runs[count:]
+        if not self.ready or places == 0:
+            return None
+        ready = Climb.join(self.ready)
+        self.ready = [ready.pick(slice(places, None))] if len(ready) > places else []
+        return ready if len(ready) <= places else ready.pick(slice(places))
+
+
+def climb_all(problem: Problem, rows: Tensor, slots: int) -> None:
+    """Attack the images at `rows`, at most `slots` of them in the model at a time with a gradient.
+
+    Those that took all steps of a phase get their last look, which needs no gradient, in batches of their own.
+    """
+    lines = _Lines(problem, slots, rows, torch.zeros_like(rows))
+    active = lines.take(slots)
+    while active is not None or lines.ended or lines.claims:
+        if active is not None:
+            active = _move_on(problem, active, lines)
+        # Small batches are slow: wait until a quarter of the active ones ask for the same.
+        few = 0 if active is None else len(active) // 4
+        if lines.claims and sum(len(climb) for climb, _ in lines.claims) >= few:
+            _confirm(problem, lines)
+        if lines.ended and sum(map(len, lines.ended)) >= few:
+            _last_look(problem, lines)
+        size = 0 if active is None else len(active)
+        arrivals = lines.take(slots - size)
+        if arrivals is not None:
+            active = arrivals if active is None else Climb.join([active, arrivals])
+
+
+def _move_on(problem: Problem, active: Climb, lines: _Lines) -> Climb | None:
+    """One look and one step of everybody; who is fooled or at the end gives the place to one who waits."""
+    _look(problem, active, with_gradient=True)
+    finds, images = _finds(problem, active), active.x
+    adapt(active, problem.schedule, problem.norm)
+    step(active, problem.norm)
+    end = active.taken == problem.schedule.steps[active.phase]
+    if problem.confirm is None:
+        _record(problem.found, active.rows, finds, images, active.loss_best)
+    elif bool((finds & ~problem.found.fooled[active.rows]).any()):
+        lines.claims.append((active.pick(finds), images[finds]))
+        if not problem.leave:
+            _confirmed(problem, *lines.claims.pop())
+    leaves = finds if problem.leave else torch.zeros_like(finds)
+    places = (leaves | end).nonzero().squeeze(1)
+    if len(places) == 0:
+        return active
+    stays_for_look = end & ~leaves
+    if bool(stays_for_look.any()):
+        lines.ended.append(active.pick(stays_for_look))
+    arrivals = lines.take(len(places))
+    taken = 0 if arrivals is None else len(arrivals)
+    if arrivals is not None:
+        active.put(places[:taken], arrivals)
+    if taken == len(active):
+        return active
+    if taken < len(places):
+        staying = torch.ones_like(finds)
+        staying[places[taken:]] = False
+        active = active.pick(staying)
+    return active if len(active) else None
+
+
+def _look(problem: Problem, climb: Climb, *, with_gradient: bool) -> None:
+    """One forward pass at `x`, and a backward pass where the gradient will be used."""
+    x = climb.x.detach().requires_grad_(with_gradient)
+    with torch.set_grad_enabled(with_gradient):
+        logits = problem.model(x)
+        loss = problem.score(logits, climb.rows, climb.run)
+    problem.found.forwards[climb.rows] += 1
+    fools = logits.detach().argmax(1) != problem.labels[climb.rows]
+    gradient = climb.gradient
+    if with_gradient:
+        (gradient,) = torch.autograd.grad(loss.sum(), x)
+        problem.found.gradients[climb.rows] += 1
+        # Where the start fools the model already, a flat loss does no harm.
+        first = (climb.taken == 0) & (climb.phase == 0) & (climb.run == 0) & ~fools
+        if bool(first.any()):
+            flat = gradient[first].flatten(1)
+            zero, broken = (flat == 0).all(1).sum(), (~torch.isfinite(flat)).any(1).sum()
+            problem.flat.add_(torch.stack([first.sum(), zero, broken]))
+        gradient = torch.nan_to_num(gradient, nan=0.0)
+    climb.see(loss.detach(), fools, gradient)
+
+
+def _finds(problem: Problem, climb: Climb) -> Tensor:
+    """Which samples are fooled at their point; points of a larger ball are no finds."""
+    if problem.best:
+        return torch.zeros_like(climb.fools)
+    return climb.fools & (problem.schedule.radii[climb.phase] <= 1)
+
+
+def _record(found: AttackResult, rows: Tensor, finds: Tensor, images: Tensor, loss: Tensor) -> None:
+    """Write the first fooling point of each sample."""
+    new = finds & ~found.fooled[rows]
+    if not bool(new.any()):
+        return
+    rows = rows[new]
+    found.x_adv[rows.to(found.x_adv.device)] = images[new].to(found.x_adv.device)
+    found.loss[rows] = torch.maximum(found.loss[rows], loss[new])
+    found.fooled[rows] = True
+
+
+def _confirm(problem: Problem, lines: _Lines) -> None:
+    """Look at the claimed images in full precision; who does not fool there goes on climbing."""
+    climb = Climb.join([each for each, _ in lines.claims])
+    true = _confirmed(problem, climb, torch.cat([images for _, images in lines.claims]))
+    lines.claims = []
+    end = climb.taken == problem.schedule.steps[climb.phase]
+    for line, mask in ((lines.ended, end & ~true), (lines.ready, ~end & ~true)):
+        if bool(mask.any()):
+            line.append(climb.pick(mask))
+
+
+def _confirmed(problem: Problem, climb: Climb, images: Tensor) -> Tensor:
+    """Which of the images fool the measured model too; those are written."""
+    if problem.confirm is None:
+        raise RuntimeError("nothing to confirm with")
+    with torch.no_grad():
+        true = problem.confirm(images).argmax(1) != problem.labels[climb.rows]
+    problem.found.forwards[climb.rows] += 1
+    _record(problem.found, climb.rows, true, images, climb.loss_best)
+    return true
+
+
+def _last_look(problem: Problem, lines: _Lines) -> None:
+    """End a phase: its last point is only looked at, since its gradient would lead nowhere."""
+    climb = Climb.join(lines.ended)
+    lines.ended = []
+    _look(problem, climb, with_gradient=False)
+    finds = _finds(problem, climb)
+    if problem.confirm is not None and bool(finds.any()):
+        claimed = climb.pick(finds)
+        finds[finds.nonzero().squeeze(1)[~_confirmed(problem, claimed, claimed.x)]] = False
+    elif problem.confirm is None:
+        _record(problem.found, climb.rows, finds, climb.x, climb.loss_best)
+    last = climb.phase == len(problem.schedule.steps) - 1
+    onward = ~last if not problem.leave else ~last & ~finds
+    if bool(onward.any()):
+        lines.ready.append(_next_phase(problem, climb.pick(onward)))
+    if bool(last.any()):
+        _end_run(problem, climb.pick(last), lines)
+
+
+def _next_phase(problem: Problem, climb: Climb) -> Climb:
+    """From the best point so far into the ball of the next radius."""
+    eps = torch.full_like(climb.eps, problem.eps) * problem.schedule.radii[climb.phase + 1]
+    point = BALLS[problem.norm].land(climb.x_best, climb.center, eps)
+    return Climb.begin(climb.rows, climb.run, climb.phase + 1, climb.center, point, eps, problem.norm, given=True)
+
+
+def _end_run(problem: Problem, climb: Climb, lines: _Lines) -> None:
+    """Keep what the run came to, and queue the next one of those that it did not fool."""
+    found, rows = problem.found, climb.rows
+    better = climb.loss_best > found.loss[rows]
+    found.loss[rows[better]] = climb.loss_best[better]
+    if problem.best:
+        places = rows[better].to(found.x_adv.device)
+        found.x_adv[places] = climb.x_best[better].to(found.x_adv.device)
+        found.fooled[rows[better]] = climb.fools_best[better]
+    again = climb.run + 1 < problem.runs
+    if not problem.best:
+        again &= ~found.fooled[rows]
+    lines.rows = torch.cat([lines.rows, rows[again]])
+    lines.runs = torch.cat([lines.runs, climb.run[again] + 1])

@@ -1,0 +1,82 @@
+"""The folder of a run: whose it is, and one process in it at a time."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from seasoning.config import RunSpec
+from seasoning.errors import RunConflict
+from seasoning.store import Store
+
+
+__all__ = ["STORE", "check_folder", "claimed", "opened"]
+
+STORE = "outcomes.sqlite"
+_LOCK = ".lock"
+
+
+def check_folder(folder: Path, *, fresh: bool) -> None:
+    """Refuse a folder of something else, without touching it, and, unless a fresh run may start, one without a run."""
+    if folder.exists() and not folder.is_dir():
+        raise RunConflict(f"{folder} is a file: choose a folder with --out")
+    here = sorted(path.name for path in folder.iterdir() if path.name != _LOCK) if folder.exists() else []
+    if here and STORE not in here:
+        raise RunConflict(f"{folder} holds {here[0]!r} and no run: choose an empty or a new folder with --out")
+    if not here and not fresh:
+        raise RunConflict(f"{folder} holds no run to go on with: leave out --resume, or name the folder of a run")
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder; the system lets go of it even when this process is killed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunConflict(
+                f"another process is at work in {folder}: wait for it, or choose another --out"
+            ) from error
+        yield
+
+
+@contextmanager
+def opened(folder: Path, spec: RunSpec | None) -> Iterator[Store]:
+    """The store of this run; a folder of another run is refused."""
+    with Store(folder / STORE) as store:
+        there = store.note("spec")
+        if there is None and (spec is None or store.measurements()):
+            raise RunConflict(f"{folder} holds measurements and no run to go on with: choose another --out")
+        if there is not None and not _readable(there):
+            raise RunConflict(f"{folder} holds a run of another version of seasoning: choose another --out")
+        if spec is not None and there is None:
+            store.write_note("spec", spec.model_dump(mode="json"))
+        elif spec is not None and there != spec.model_dump(mode="json"):
+            raise RunConflict(
+                f"{folder} holds another run ({_differences(there, spec.model_dump(mode='json'))}): "
+                "go on with that one by --resume alone, or choose another folder with --out"
+            )
+        yield store
+
+
+def _readable(content: object) -> bool:
+    try:
+        RunSpec.model_validate(content)
+    except ValidationError:
+        return False
+    return True
+
+
+def _differences(there: dict[str, object], asked: dict[str, object], prefix: str = "") -> str:
+    """The settings in which two specs differ, in words."""
+    found = []
+    for name in {**there, **asked}:
+        one, other = there.get(name), asked.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            found.append(_differences(one, other, f"{prefix}{name}."))
+        elif one != other:
+            found.append(f"{prefix}{name} is {one} there and {other} here")
+    return ", ".join(filter(None, found))
