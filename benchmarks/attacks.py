@@ -10,7 +10,6 @@ one forward pass, and nothing else.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
@@ -140,7 +139,7 @@ def compare(
     fastest = dict.fromkeys(runs, float("inf"))
     for number in range(rounds + 1):
         for name, run in runs.items():
-            counter = Counter(model)
+            counter = Counter(model).eval()
             begun = time.process_time()
             x_adv = run(counter, x.clone(), y.clone(), norm, eps, steps).detach()
             # The first round warms up.
@@ -206,9 +205,17 @@ def print_peak(arguments: argparse.Namespace) -> None:
     model = network(name, images)
     x, y = images.test.x[: arguments.batch], images.test.y[: arguments.batch]
     limit(model, x[:8], y[:8], norm, images.radii[norm], 1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Forgets the peak so far, which is that of reading the images (Linux).
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_so_far()
     FULL_BATCH[which](model, x, y, norm, images.radii[norm], 5)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    print(peak_so_far() - before)
+
+
+def peak_so_far() -> float:
+    """Largest resident size of this process, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def print_projection(images: Bench) -> None:
@@ -223,8 +230,9 @@ def print_projection(images: Bench) -> None:
     z = point + eps * sparse / sparse.flatten(1).abs().sum(1)[:, None, None, None]
     radii = torch.full((len(x),), eps)
     fastest = [float("inf")] * 2
+    calls: list[Callable[[], object]] = [lambda: BALLS["l1"].land(z, x, radii), lambda: sort(x, z - x, eps)]
     for _ in range(10):
-        for place, call in enumerate((lambda: BALLS["l1"].land(z, x, radii), lambda: sort(x, z - x, eps))):
+        for place, call in enumerate(calls):
             begun = time.process_time()
             call()
             fastest[place] = min(fastest[place], time.process_time() - begun)

@@ -1,5 +1,6 @@
 """The images and networks that the benchmarks attack; trained on first use, then kept under `runs/benchmarks`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,10 +25,10 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class Bench(NamedTuple):
-    """Images to train on and to attack, and radii that leave robust networks about half of their accuracy."""
+    """Images to train on, read when called, and to attack; radii that leave robust networks half of their accuracy."""
 
     name: str
-    train: Samples
+    train: Callable[[], Samples]
     test: Samples
     radii: dict[Norm, float]
 
@@ -37,9 +38,9 @@ def bench(data: Path | None) -> Bench:
     if data is None:
         parts = split_samples(load_source("digits"), {"train": 897, "test": 900})
         radii: dict[Norm, float] = {"linf": 0.15, "l2": 2.0, "l1": 16.0}
-        return Bench("digits", enlarged(parts["train"]), enlarged(parts["test"]), radii)
-    train_part, test = load_source(str(data / "train")), load_source(str(data / "test"))
-    return Bench(data.name, train_part, test, {"linf": 4 / 255, "l2": 0.5, "l1": 8.0})
+        return Bench("digits", lambda: enlarged(parts["train"]), enlarged(parts["test"]), radii)
+    radii = {"linf": 4 / 255, "l2": 0.5, "l1": 8.0}
+    return Bench(data.name, lambda: load_source(str(data / "train")), load_source(str(data / "test")), radii)
 
 
 def enlarged(samples: Samples) -> Samples:
@@ -52,13 +53,15 @@ def network(name: str, images: Bench, epochs: int = 4, most: int = 20_000) -> Cl
     """A network that adversarial training has made somewhat robust in every norm, in evaluation mode."""
     architecture, options = NETWORKS[name]
     path = KEPT / f"{images.name}-{architecture}-{epochs}-{most}.safetensors"
+    classes = images.test.classes
     if path.exists():
-        return build_model(architecture, num_classes=images.train.classes, state=load_ingredient(path), **options)
+        return build_model(architecture, num_classes=classes, state=load_ingredient(path), **options)
     torch.manual_seed(0)
-    model = build_model(architecture, num_classes=images.train.classes, **options)
-    rows = torch.randperm(len(images.train), generator=torch.Generator().manual_seed(0))
-    validation = images.train.take(rows[:200], "validation")
-    part = images.train.take(rows[200 : 200 + most], "train")
+    model = build_model(architecture, num_classes=classes, **options)
+    samples = images.train()
+    rows = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
+    validation = samples.take(rows[:200], "validation")
+    part = samples.take(rows[200 : 200 + most], "train")
     # Small sets take more epochs to learn anything.
     times = max(1, 4000 // len(part))
     objectives = [nominal()] * (times * epochs // 2) + [adversarial(Threat("l2", images.radii["l2"]), 2)] * epochs

@@ -38,6 +38,7 @@ def test_help_names_every_command_and_imports_no_torch() -> None:
         (["demo", "--set", "treats=[]"], "threats"),
         (["demo", "--set", "data.source=digis"], "digits"),
         (["demo", "--set", 'threats=["linff:0.1", "l2:1", "l1:1"]'], "linf"),
+        (["evaluate", "x.safetensors", "--arch", "resnet_small", "--threat", "l2:1", "--loss", "dlrr"], "dlr"),
         (["evaluate", "x.safetensors", "--arch", "resnet_small", "--threat", "l22:1"], "l2"),
         (["evaluate", "x.safetensors", "--arch", "resnet_small", "--data", "digts"], "digits"),
     ],
@@ -93,6 +94,21 @@ def test_folders_and_files_in_each_others_place_are_told(finished: Path, tmp_pat
     assert "error:" in seasoning("mix", soup, "--weights", "1", "--out", file / "b", expect=2)
     assert "error:" in seasoning("evaluate", soup, "--arch", "resnet_small", "--out", file, expect=2)
     assert file.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--mean", "0.5"], "--mean and --std go together"),
+        (["--mean", "0.5", "--std", "a"], "--std 'a': expected numbers"),
+        (["--option", "silu"], "expected name=value"),
+        (["--threat", "l2:-1"], "expected a finite number of at least 0"),
+    ],
+)
+def test_options_of_the_wrong_form_exit_with_2(tmp_path: Path, options: list[str], words: str) -> None:
+    out = tmp_path / "run"
+    assert words in seasoning("evaluate", "x.pt", "--arch", "resnet_small", *options, "--out", out, expect=2)
+    assert not out.exists()
 
 
 def test_evaluate_prints_intervals(finished: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ STABLE = [
     "mix_files",
     "project",
     "robust_accuracy",
+    "strongest",
     "union_accuracy",
 ]
 

@@ -151,6 +151,7 @@ def test_a_kill_between_blocks_loses_no_finished_block(
         measured(checkpoint, tmp_path / "cut", batch_size=16, watch=watch)
     assert shares == sorted(shares)
     looked: list[int] = []
+
     def counted(model: Classifier, samples: Samples, **options: object) -> object:
         looked.append(len(samples))
         return evaluate(model, samples, **options)  # type: ignore[arg-type]

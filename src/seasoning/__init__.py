@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
-    from seasoning.attacks import apgd
+    from seasoning.attacks.apgd import apgd
+    from seasoning.attacks.sequence import strongest
     from seasoning.checkpoint import load_ingredient
     from seasoning.errors import SeasoningError
     from seasoning.evaluation import evaluate
@@ -34,6 +35,7 @@ __all__ = [
     "mix_files",
     "project",
     "robust_accuracy",
+    "strongest",
     "union_accuracy",
 ]
 
@@ -51,6 +53,7 @@ _HOMES = {
     "mix_files": "soup",
     "project": "geometry",
     "robust_accuracy": "metrics",
+    "strongest": "attacks",
     "union_accuracy": "metrics",
 }
 

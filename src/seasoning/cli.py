@@ -114,6 +114,9 @@ def check(
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="A safetensors or PyTorch file, or timm:NAME.")],
     arch: Annotated[str, typer.Option(help="Architecture, by timm's name or ours, or path/to/file.py:function.")],
+    options: Annotated[
+        list[str] | None, typer.Option("--option", help="Of the architecture, such as activation=silu; repeatable.")
+    ] = None,
     data: Annotated[str, typer.Option(help="Data set, or folder with a folder of images for each class.")] = "digits",
     split: Annotated[
         str | None, typer.Option(help="Part of a known data set: train, validation, selection or test (the default).")
@@ -122,19 +125,14 @@ def evaluate(
         list[str] | None, typer.Option("--threat", help="Threat, such as linf:8/255; repeatable.")
     ] = None,
     suite: Annotated[str, typer.Option(help="Attack suite: default, thorough, strong or standard.")] = "default",
+    loss: Annotated[str | None, typer.Option(help="Loss of its AutoPGD, for few classes: ce, targeted-ce.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of its attacks instead of the suite's own.")] = None,
-    precision: Annotated[
-        str, typer.Option(help="full, or bf16: attack in bfloat16 first, and who stands in full precision.")
-    ] = "full",
-    mean: Annotated[
-        str | None, typer.Option(help="Normalization: mean of each channel, such as 0.49,0.48,0.45.")
-    ] = None,
+    precision: Annotated[str, typer.Option(help="full; bf16 attacks in bfloat16 first, then who stands.")] = "full",
+    mean: Annotated[str | None, typer.Option(help="Normalization: mean of each channel, as in 0.5,0.5,0.4.")] = None,
     std: Annotated[str | None, typer.Option(help="Normalization: standard deviation of each channel.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Most images in the model at a time.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
-    channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="Memory layout; faster on some machines.")
-    ] = False,
+    channels_last: Annotated[bool, typer.Option("--channels-last", help="Memory layout, often faster.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random starts.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder that keeps the outcomes.")] = Path("runs/evaluate"),
 ) -> None:
@@ -142,12 +140,8 @@ def evaluate(
 
     Run again, it goes on where it was: what is measured is never measured again.
     """
-    from seasoning.errors import BadInput
     from seasoning.threat import Threat
 
-    if (mean is None) != (std is None):
-        raise BadInput("--mean and --std go together: give both, or neither for the architecture's own")
-    constants = None if mean is None or std is None else (_numbers("--mean", mean), _numbers("--std", std))
     parsed = [Threat.parse(text) for text in threats or []]
     with _progress() as watch:
         from seasoning.single import evaluate_checkpoint
@@ -159,9 +153,11 @@ def evaluate(
             split=split,
             threats=parsed,
             suite=suite,
+            options=dict(map(_option, options or [])),
+            loss=loss,
             steps=steps,
             precision=precision,
-            normalization=constants,
+            normalization=_normalization(mean, std),
             batch_size=batch_size,
             device=device,
             channels_last=channels_last,
@@ -180,6 +176,26 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run
     from seasoning.experiment import rewrite_report
 
     print(rewrite_report(folder))
+
+
+def _normalization(mean: str | None, std: str | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    from seasoning.errors import BadInput
+
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise BadInput("--mean and --std go together: give both, or neither for the architecture's own")
+    return _numbers("--mean", mean), _numbers("--std", std)
+
+
+def _option(text: str) -> tuple[str, object]:
+    from seasoning.config import parse_value
+    from seasoning.errors import BadInput
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise BadInput(f"--option {text!r}: expected name=value, such as activation=silu")
+    return name, parse_value(value)
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

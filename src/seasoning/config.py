@@ -10,7 +10,7 @@ from seasoning.errors import BadInput, SeasoningError, UnknownName
 from seasoning.threat import Threat
 
 
-__all__ = ["DataSpec", "EvaluationSpec", "RunSpec", "TrainingSpec", "resolve"]
+__all__ = ["DataSpec", "EvaluationSpec", "RunSpec", "TrainingSpec", "parse_value", "resolve"]
 
 Count = Annotated[int, Field(ge=1)]
 Epochs = Annotated[int, Field(ge=0)]
@@ -120,7 +120,7 @@ def resolve(settings: Sequence[str], spec: RunSpec) -> RunSpec:
         section = content
         for name in path:
             section = section[name]
-        section[last] = _value(text)
+        section[last] = parse_value(text)
     try:
         resolved = RunSpec.model_validate(content)
     except ValidationError as error:
@@ -145,7 +145,8 @@ def _keys(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield prefix + name
 
 
-def _value(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """What a setting says: TOML, or plain text where it is none."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

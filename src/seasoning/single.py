@@ -1,6 +1,6 @@
 """The verb for one checkpoint alone: measure it clean and under threats, and say what that cost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,8 @@ def evaluate_checkpoint(
     suite: str,
     folder: Path,
     watch: Callable[[str, float, float], None],
+    options: Mapping[str, Any] | None = None,
+    loss: str | None = None,
     steps: int | None = None,
     precision: str = "full",
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
@@ -73,6 +75,8 @@ def evaluate_checkpoint(
         suite: Named attack protocol.
         folder: Where outcomes are kept.
         watch: Told what is being done, the work done and the work in all.
+        options: Further arguments of the architecture, such as `{"activation": "silu"}`.
+        loss: Loss of the protocol's AutoPGD attacks instead of its own, for models of too few classes.
         steps: Steps of every attack instead of the protocol's own.
         precision: `"bf16"` lets passes in bfloat16 go ahead of the protocol.
         normalization: Means and standard deviations of the channels, instead of the architecture's own.
@@ -85,24 +89,26 @@ def evaluate_checkpoint(
         Lines by name: `"clean"`, every threat, and with several of them `"union"`.
 
     Raises:
-        UnknownName: no such data set, split, architecture, protocol or precision.
+        UnknownName: no such data set, split, architecture, protocol, loss or precision.
         BadInput: a split of a folder, or a device that this machine lacks.
         Mismatch: the checkpoint does not fit the architecture.
         RunConflict: the folder is that of a run, or of something else.
     """
-    attacks = {threat: suite_attack(suite, threat.norm, steps=steps, precision=precision) for threat in threats}
+    attacks = {
+        threat: suite_attack(suite, threat.norm, loss=loss, steps=steps, precision=precision) for threat in threats
+    }
     samples = _samples(data, split, batch_size)
-    options: dict[str, Any] = {}
-    if normalization is not None:
-        options |= {"mean": normalization[0], "std": normalization[1]}
+    mean, std = normalization or (None, None)
     model = build_model(
         architecture,
         num_classes=samples.classes,
         in_chans=samples.x.shape[1],
         state=load_ingredient(source),
-        **options,
+        mean=mean,
+        std=std,
+        **(options or {}),
     )
-    key = ModelKey.of([_identity(model, architecture)], [1.0])
+    key = ModelKey.of([_identity(model, architecture, options)], [1.0])
     model.to(_device(device))
     if channels_last:
         model.to(memory_format=torch.channels_last)
@@ -180,11 +186,12 @@ def _device(name: str | None) -> torch.device:
         raise BadInput(f"device {name!r} cannot be used here ({error}): leave the option out") from error
 
 
-def _identity(model: Classifier, architecture: str) -> str:
+def _identity(model: Classifier, architecture: str, options: Mapping[str, Any] | None) -> str:
     """What tells this model from others: its parameters, its normalization, and what they are put into."""
     file = Path(architecture.rpartition(":")[0])
     code = file.read_bytes() if file.is_file() else b""
-    facts = {"mean": model.mean, "std": model.std, "architecture": _bytes(architecture.encode()), "code": _bytes(code)}
+    built = f"{architecture} {sorted((options or {}).items())}".encode()
+    facts = {"mean": model.mean, "std": model.std, "architecture": _bytes(built), "code": _bytes(code)}
     # A mark before each name keeps the facts apart from the network's own tensors.
     return fingerprint({**model.network.state_dict(), **{f" {name}": fact for name, fact in facts.items()}})
 

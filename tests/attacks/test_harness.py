@@ -1,5 +1,7 @@
 """Each check of the harness against a planted fault."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -7,8 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seasoning.attacks import AttackResult, Classifier, apgd
-from seasoning.attacks.harness import MaskedGradients, evaluation_mode
+from seasoning import geometry
+from seasoning.attacks import (
+    AttackResult,
+    BatchDependent,
+    Classifier,
+    MaskedGradients,
+    Randomised,
+    apgd,
+    square,
+    strongest,
+)
+from seasoning.attacks.harness import evaluation_mode
 from seasoning.data import Batch, Samples
 from seasoning.errors import BadInput
 from seasoning.evaluation import evaluate
@@ -132,6 +144,87 @@ def test_healthy_gradients_are_not_worth_a_word(
 ) -> None:
     apgd(robust_model, few.x, few.y, Threat("linf", 0.1), steps=2)
     assert len(recwarn) == 0
+
+
+def test_masked_gradients_are_told_once_however_many_places_are_refilled(robust_model: nn.Module, few: Samples) -> None:
+    with pytest.warns(MaskedGradients, match=r"of \d+ samples \d+ have a zero") as told:
+        apgd(Rounded(robust_model), few.x, few.y, Threat("linf", 0.01), steps=2, batch_size=4, restarts=2)
+    assert len(told) == 1
+    looked, zero = [int(word) for word in str(told[0].message).split() if word.isdigit()][:2]
+    right = int((Rounded(robust_model)(few.x).argmax(1) == few.y).sum())
+    assert 0 < zero <= looked <= right
+
+
+class Noisy(nn.Module):
+    """Answers differently from call to call."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x)
+        return logits + 0.5 * torch.randn_like(logits)
+
+
+class Centred(nn.Module):
+    """Takes the mean of the batch away, as batch statistics do."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model((x - x.mean(0) + 0.3).clamp(0, 1))
+        return logits
+
+
+@pytest.mark.parametrize(("fault", "kind"), [(Noisy, Randomised), (Centred, BatchDependent)])
+@pytest.mark.parametrize("way", ["apgd", "strongest", "square", "evaluate", "clean"])
+def test_models_that_an_outcome_cannot_rest_on_are_told(
+    robust_model: nn.Module, few: Samples, fault: type[nn.Module], kind: type[Warning], way: str
+) -> None:
+    model, threat = fault(robust_model), Threat("linf", 0.01)
+    attack = partial(apgd, steps=1)
+    ways: dict[str, Callable[[], object]] = {
+        "apgd": lambda: attack(model, few.x, few.y, threat),
+        "strongest": lambda: strongest(attack, attack)(model, few.x, few.y, threat),
+        "square": lambda: square(model, few.x, few.y, threat, queries=2),
+        "evaluate": lambda: evaluate(model, few, attack=strongest(attack, attack), threat=threat),
+        "clean": lambda: evaluate(model, few),
+    }
+    with pytest.warns(kind) as told:
+        ways[way]()
+    # Once for each measurement.
+    assert [each.category for each in told] == [kind]
+
+
+def test_a_sound_model_is_not_worth_a_word(
+    robust_model: nn.Module, few: Samples, recwarn: pytest.WarningsRecorder
+) -> None:
+    for size in (40, 7, 1):
+        evaluate(robust_model, replace(few, batch_size=size))
+    apgd(robust_model, few.x[:1], few.y[:1], Threat("linf", 0.05), steps=2)
+    assert len(recwarn) == 0
+
+
+def test_an_empty_set_is_refused(robust_model: nn.Module, few: Samples) -> None:
+    with pytest.raises(BadInput, match="no samples to measure"):
+        evaluate(robust_model, [])
+    with pytest.raises(BadInput, match="B at least 1"):
+        apgd(robust_model, few.x[:0], few.y[:0], Threat("linf", 0.1))
+    with pytest.raises(BadInput, match="B at least 1"):
+        evaluate(robust_model, [Batch(few.ids[:0], few.x[:0], few.y[:0])])
+
+
+def test_a_fault_in_the_arithmetic_of_the_attack_is_caught(
+    robust_model: nn.Module, few: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ball = geometry.BALLS["linf"]
+    monkeypatch.setitem(geometry.BALLS, "linf", ball._replace(land=lambda x, center, eps: x.clamp(0, 1)))
+    for options in ({}, {"best_loss": True}):
+        with pytest.raises(BadInput, match=r"left the ball of linf:0\.1"):
+            apgd(robust_model, few.x, few.y, Threat("linf", 0.1), steps=5, **options)  # type: ignore[arg-type]
 
 
 def test_attack_and_threat_go_together(robust_model: nn.Module, few: Samples) -> None:

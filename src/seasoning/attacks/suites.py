@@ -11,7 +11,7 @@ import inspect
 from functools import partial
 from typing import Any
 
-from seasoning.attacks.apgd import PRECISIONS, apgd
+from seasoning.attacks.apgd import LOSSES, PRECISIONS, apgd
 from seasoning.attacks.base import Attack, AttackResult
 from seasoning.attacks.external import fab, square
 from seasoning.attacks.sequence import members, strongest
@@ -56,26 +56,30 @@ SUITES: dict[str, dict[Norm, partial[AttackResult]]] = {
 }
 
 
-def suite_attack(suite: str, norm: Norm, *, steps: int | None = None, precision: str = "full") -> partial[AttackResult]:
+def suite_attack(
+    suite: str, norm: Norm, *, loss: str | None = None, steps: int | None = None, precision: str = "full"
+) -> partial[AttackResult]:
     """The configured attack that a named suite uses for a norm.
 
     Args:
         suite: A key of `SUITES`.
         norm: Norm of the threat.
+        loss: Loss of its AutoPGD attacks instead of the suite's own, for models of too few classes for DLR.
         steps: Steps of its attacks instead of the suite's own.
         precision: With `"bf16"` its AutoPGD attacks go first with passes in bfloat16; the suite itself follows on those
             left standing, so that the numbers are those of full precision.
 
     Raises:
-        UnknownName: there is no such suite or precision.
+        UnknownName: there is no such suite, loss or precision.
     """
     if suite not in SUITES:
         raise UnknownName("attack suite", suite, SUITES)
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
-    attack = SUITES[suite][norm]
-    if steps is not None:
-        attack = with_options(attack, steps=steps)
+    if loss is not None and loss not in LOSSES:
+        raise UnknownName("loss", loss, LOSSES)
+    given = {name: value for name, value in (("loss", loss), ("steps", steps)) if value is not None}
+    attack = with_options(SUITES[suite][norm], **given)
     if precision == "full":
         return attack
     own = [member for member in members(attack) if member.func is apgd]

@@ -1,0 +1,83 @@
+"""A folder of images for each class, as it lies on disk."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seasoning.data import load_source
+from seasoning.data.folder import load_folder
+from seasoning.errors import BadInput
+
+
+def save(path: Path, value: int, size: tuple[int, int] = (5, 4)) -> None:
+    """An image of one grey with a red pixel in its first corner; `size` is width, height."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((size[1], size[0], 3), value, dtype=np.uint8)
+    pixels[0, 0] = (255, 0, 0)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "pets"
+    for name, value in (("cat/1.png", 51), ("cat/2.png", 102), ("ant/10.png", 0), ("dog/a/deep.png", 255)):
+        save(root / name, value)
+    return root
+
+
+def test_classes_are_the_folders_in_the_order_of_their_characters(root: Path) -> None:
+    samples = load_folder(root)
+    assert (samples.name, samples.classes, samples.x.dtype) == ("pets", 3, torch.float32)
+    assert tuple(samples.x.shape) == (4, 3, 4, 5)
+    assert samples.y.tolist() == [0, 1, 1, 2]
+    torch.testing.assert_close(samples.x[:, 1, 2, 3], torch.tensor([0.0, 0.2, 0.4, 1.0]))
+    assert samples.x[3, :, 0, 0].tolist() == [1, 0, 0]
+
+
+def test_ids_survive_a_move_and_newcomers(root: Path, tmp_path: Path) -> None:
+    before = load_folder(root)
+    moved = tmp_path / "elsewhere" / "pets"
+    shutil.copytree(root, moved)
+    save(moved / "bee/0.png", 7)
+    after = load_folder(moved)
+    known = {sample: image for sample, image in zip(after.ids.tolist(), after.x, strict=True)}
+    assert len(known) == 5
+    for sample, image in zip(before.ids.tolist(), before.x, strict=True):
+        assert torch.equal(known[sample], image)
+
+
+def test_a_folder_is_a_source_too(root: Path) -> None:
+    assert torch.equal(load_source(str(root)).x, load_folder(root).x)
+
+
+def test_grey_images_become_rgb(root: Path) -> None:
+    Image.fromarray(np.full((4, 5), 51, dtype=np.uint8)).save(root / "ant" / "grey.png")
+    samples = load_folder(root)
+    assert samples.x[:, :, 1, 1].tolist()[1] == pytest.approx([0.2] * 3)
+
+
+@pytest.mark.parametrize("fault", ["empty", "no images", "text", "cut", "size"])
+def test_what_is_wrong_is_named(root: Path, tmp_path: Path, fault: str) -> None:
+    words = {
+        "text": r"2\.png is no image",
+        "cut": r"2\.png is no image, or damaged",
+        "size": r"2\.png has 6 x 4 pixels",
+    }
+    if fault == "empty":
+        root = tmp_path / "empty"
+        root.mkdir()
+    elif fault == "no images":
+        (root / "eel").mkdir()
+    elif fault == "text":
+        (root / "cat" / "2.png").write_text("not an image")
+    elif fault == "cut":
+        whole = (root / "cat" / "2.png").read_bytes()
+        (root / "cat" / "2.png").write_bytes(whole[: len(whole) // 2])
+    else:
+        save(root / "cat" / "2.png", 3, size=(6, 4))
+    with pytest.raises(BadInput, match=words.get(fault, "expected a folder for each class with images in it")):
+        load_folder(root)
