@@ -248,38 +248,55 @@ def print_projection(images: Bench) -> None:
 
 def print_tables(arguments: argparse.Namespace, images: Bench, name: str) -> None:
     model = network(name, images)
+    layout = ""
+    if arguments.channels_last:
+        model.to(memory_format=torch.channels_last)
+        layout = ", channels last"
     with torch.no_grad():
         right = torch.cat([model(part).argmax(1) for part in images.test.x.split(500)]) == images.test.y
-    rows = right.nonzero().squeeze(1)[torch.randperm(int(right.sum()), generator=torch.Generator().manual_seed(1))]
-    for norm in NORMS:
-        eps, steps = images.radii[norm], arguments.steps
-        x, y = images.test.x[rows[: arguments.batch]], images.test.y[rows[: arguments.batch]]
-        runs = {key: run for key, run in FULL_BATCH.items() if norm != "l1" or key != "torchattacks"}
-        found = compare(runs, model, x, y, norm, eps, steps, arguments.rounds)
-        print(f"\n## {name}, {norm}:{eps:.4g}, one batch of {len(x)} correctly classified images, {steps} steps\n")
-        print_rows(found)
-        clocked = min(overhead(model, x, y, norm, eps, steps) for _ in range(arguments.rounds))
+    for norm in [arguments.norm] if arguments.norm else NORMS:
+        threat = Threat(norm, images.radii[norm])
+        print_one_batch(arguments, images, model, right, threat, f"{name}{layout}")
         peaks = [peak_memory(arguments, key, name, norm) for key in ("ours", "ours, full batch", REFERENCE)]
-        print(f"\nTotal / inside the model, ours, full batch: {clocked:.3f}. ", end="")
         print(f"Peak memory, MiB: ours {peaks[0]:.0f}, full batch {peaks[1]:.0f}, {REFERENCE} {peaks[2]:.0f}.")
-        order = torch.randperm(len(right), generator=torch.Generator().manual_seed(2))[: arguments.images]
-        x, y = images.test.x[order], images.test.y[order]
-        sized: dict[str, Run] = {
-            "ours": partial(ours, batch_size=arguments.batch),
-            "ours, bf16": partial(ours, batch_size=arguments.batch, precision="bf16"),
-            REFERENCE: batched(by_pyautoattack, arguments.batch),
-        }
-        found = compare(sized, model, x, y, norm, eps, steps, arguments.rounds)
-        clean, robust = float(right[order].double().mean()), found["ours"].robust
-        early, slack = (0.20, 0.10) if norm == "l1" else (0.10, 0.08)
-        goal = (robust + early * (clean - robust)) / clean + slack
-        print(f"\n## {name}, {norm}:{eps:.4g}, {len(x)} images in batches of {arguments.batch}, with refill\n")
-        print_rows(found)
-        ratio = found["ours"].seconds / found[REFERENCE].seconds
-        half = found["ours, bf16"].seconds / found["ours"].seconds
-        print(f"\nClean accuracy {100 * clean:.1f} %. Ours / {REFERENCE} {ratio:.2f}, goal {goal:.2f}; ", end="")
-        print(f"bf16 / fp32 {half:.2f}.")
+        print_refilled(arguments, images, model, right, threat, f"{name}{layout}")
         sys.stdout.flush()
+
+
+def print_one_batch(
+    arguments: argparse.Namespace, images: Bench, model: Classifier, right: Tensor, threat: Threat, title: str
+) -> None:
+    order = torch.randperm(int(right.sum()), generator=torch.Generator().manual_seed(1))[: arguments.batch]
+    rows = right.nonzero().squeeze(1)[order]
+    x, y, norm, eps, steps = images.test.x[rows], images.test.y[rows], threat.norm, threat.eps, arguments.steps
+    runs = {key: run for key, run in FULL_BATCH.items() if norm != "l1" or key != "torchattacks"}
+    found = compare(runs, model, x, y, norm, eps, steps, arguments.rounds)
+    print(f"\n## {title}, {threat}, one batch of {len(x)} correctly classified images, {steps} steps\n")
+    print_rows(found)
+    clocked = min(overhead(model, x, y, norm, eps, steps) for _ in range(arguments.rounds))
+    print(f"\nTotal / inside the model, ours, full batch: {clocked:.3f}. ", end="")
+
+
+def print_refilled(
+    arguments: argparse.Namespace, images: Bench, model: Classifier, right: Tensor, threat: Threat, title: str
+) -> None:
+    order = torch.randperm(len(right), generator=torch.Generator().manual_seed(2))[: arguments.images]
+    x, y, norm, eps = images.test.x[order], images.test.y[order], threat.norm, threat.eps
+    runs: dict[str, Run] = {
+        "ours": partial(ours, batch_size=arguments.batch),
+        "ours, bf16": partial(ours, batch_size=arguments.batch, precision="bf16"),
+        REFERENCE: batched(by_pyautoattack, arguments.batch),
+    }
+    found = compare(runs, model, x, y, norm, eps, arguments.steps, arguments.rounds)
+    clean, robust = float(right[order].double().mean()), found["ours"].robust
+    early, slack = (0.20, 0.10) if norm == "l1" else (0.10, 0.08)
+    goal = (robust + early * (clean - robust)) / clean + slack
+    print(f"\n## {title}, {threat}, {len(x)} images in batches of {arguments.batch}, with refill\n")
+    print_rows(found)
+    ratio = found["ours"].seconds / found[REFERENCE].seconds
+    half = found["ours, bf16"].seconds / found["ours"].seconds
+    print(f"\nClean accuracy {100 * clean:.1f} %. Ours / {REFERENCE} {ratio:.2f}, goal {goal:.2f}; ", end="")
+    print(f"bf16 / fp32 {half:.2f}.")
 
 
 def print_rows(found: dict[str, Timed]) -> None:
@@ -296,6 +313,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with train/ and test/; without it, the digits at 3 x 32 x 32")
     parser.add_argument("--network", choices=list(NETWORKS), help="only this one")
+    parser.add_argument("--norm", choices=NORMS, help="only this one")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=128)

@@ -19,7 +19,7 @@ from seasoning.threat import Threat
 def test_a_measurement_cut_between_blocks_goes_on_with_the_missing_samples(
     robust_model: Classifier, few: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "_BLOCK_BATCHES", 2)
+    monkeypatch.setattr(measuring, "_BLOCK", 16)
     sizes: list[int] = []
 
     def counted(model: Classifier, samples: Samples, **options: object) -> Outcomes:

@@ -139,6 +139,7 @@ def test_a_folder_of_images_is_measured_whole(
 def test_a_kill_between_blocks_loses_no_finished_block(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(measuring, "_BLOCK", 128)
     whole = measured(checkpoint, tmp_path / "whole", batch_size=16)
     shares: list[float] = []
 
@@ -158,7 +159,7 @@ def test_a_kill_between_blocks_loses_no_finished_block(
 
     monkeypatch.setattr(measuring, "evaluate", counted)
     again = measured(checkpoint, tmp_path / "cut", batch_size=16)
-    # Of the four blocks of 8 batches of the first threat the first two were finished, and the clean ones.
+    # Of the four blocks of the first threat the first two were finished, and the clean ones.
     assert looked == [128, 13, 128, 128, 128, 13]
     assert {name: line.estimate for name, line in again.items()} == {n: line.estimate for n, line in whole.items()}
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from seasoning.attacks.base import Attack, Classifier
 from seasoning.attacks.harness import (
     check_batch,
+    check_logits,
     check_result,
     checked_logits,
     device_of,
@@ -29,8 +30,8 @@ __all__ = ["evaluate"]
 
 T = TypeVar("T", bound=np.generic)
 
-# Bytes of images that wait together for an attack; the more, the longer its batches stay full.
-_POOL = 512 * 2**20
+# Images wait together for an attack, so that its batches stay full: so many bytes, and at least so many batches.
+_POOL_BYTES, _POOL_BATCHES = 512 * 2**20, 8
 
 
 def evaluate(
@@ -88,12 +89,14 @@ class _Pool(NamedTuple):
 def _pools(batches: Iterable[Batch]) -> Iterator[_Pool]:
     """Consecutive batches together, as long as their images fit."""
     waiting: list[Batch] = []
+    size = 0
     for batch in batches:
-        check_batch(batch.x, batch.y)
-        if waiting and sum(each.x.nbytes for each in waiting) + batch.x.nbytes > _POOL:
+        check_batch(batch.x, batch.y, batch.ids)
+        if len(waiting) >= _POOL_BATCHES and size + batch.x.nbytes > _POOL_BYTES:
             yield _joined(waiting)
-            waiting = []
+            waiting, size = [], 0
         waiting.append(batch)
+        size += batch.x.nbytes
     if waiting:
         yield _joined(waiting)
 
@@ -109,6 +112,7 @@ def _outcomes(
     model: Classifier, pool: _Pool, attack: Attack | None, threat: Threat | None, seed: int, probe: bool
 ) -> Outcomes:
     (ids, x, y), size = pool
+    y = y.long()
     logits = checked_logits(model, x, y, size, probe=probe)
     clean = logits.argmax(1)
     adversarial, clean_margin = clean.clone(), margin(logits, y)
@@ -117,7 +121,14 @@ def _outcomes(
     right = (clean == y).nonzero().squeeze(1)
     if attack is not None and threat is not None and len(right):
         result = attack(
-            model, x[right], y[right], threat, ids=ids[right], seed=seed, batch_size=size, clean=logits[right]
+            model,
+            x[right],
+            y[right],
+            threat,
+            ids=ids[right.to(ids.device)],
+            seed=seed,
+            batch_size=size,
+            clean=logits[right],
         )
         result = result._replace(distance=distance(result.x_adv, x[right], threat.norm))
         check_result(result, threat)
@@ -126,6 +137,7 @@ def _outcomes(
         fooled = right[result.fooled]
         if len(fooled):
             logits = in_batches(model, result.x_adv[result.fooled], size, device_of(model, x)).to(x.device)
+            check_logits(logits, y[fooled])
             adversarial[fooled], worst[fooled] = logits.argmax(1), margin(logits, y[fooled])
             length[fooled] = result.distance[result.fooled]
             forwards[fooled] += 1

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seasoning.attacks import Attack, describe
+from seasoning.attacks import Attack, describe, device_of
 from seasoning.data import Samples
 from seasoning.evaluation import evaluate
 from seasoning.outcomes import Measurement, ModelKey, Outcomes
@@ -19,8 +19,8 @@ from seasoning.threat import Threat
 
 __all__ = ["Meter", "measure", "measurement"]
 
-# Batches evaluated and written together: enough that an attack's batch stays full, little enough to lose.
-_BLOCK_BATCHES = 8
+# Samples evaluated and written together: enough that an attack's batch stays full, about a minute of a small network.
+_BLOCK = 2000
 
 
 class Meter:
@@ -93,10 +93,10 @@ def measure(
         return known
     known_ids = torch.from_numpy(store.known_ids(asked))
     model = build()
-    device = next(model.parameters()).device
+    device = device_of(model, samples.x)
     probe, done = True, len(known_ids)
     # Always the same blocks, of sorted ids: what shares random numbers in an attack then does so after a resume too.
-    for rows in samples.ids.argsort().split(_BLOCK_BATCHES * samples.batch_size):
+    for rows in samples.ids.argsort().split(_BLOCK):
         rows = rows[~torch.isin(samples.ids[rows], known_ids)]
         if len(rows) == 0:
             continue

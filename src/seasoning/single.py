@@ -112,7 +112,7 @@ def evaluate_checkpoint(
     model.to(_device(device))
     if channels_last:
         model.to(memory_format=torch.channels_last)
-    meter = Meter(watch, 1 + len(threats))
+    meter = Meter(watch, 1 + len(attacks))
     check_folder(folder, fresh=True)
     with claimed(folder), Store(folder / STORE) as store:
         if store.note("spec") is not None:

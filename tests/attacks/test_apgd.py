@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seasoning.attacks import LOSSES, apgd
+from seasoning.attacks import LOSSES, MaskedGradients, apgd
 from seasoning.data import Samples
 from seasoning.errors import BadInput, UnknownName
 from seasoning.evaluation import evaluate
@@ -236,7 +236,17 @@ def attack(**options: object) -> None:
         ({"steps": 0}, "at least 1"),
         ({"y": torch.full((4, 4), 0.25, dtype=torch.float64)}, "soft labels"),
         ({"y": torch.full((4, 4), 0.25, dtype=torch.float64), "best_loss": True, "loss": "dlr"}, "soft labels"),
-        ({"targets": 0, "loss": "targeted-ce"}, "at least 1"),
+        ({"targets": 0, "loss": "targeted-ce"}, "expected 1 to 9"),
+        ({"targets": 10, "loss": "targeted-ce"}, "expected 1 to 9"),
+        ({"batch_size": 0}, "a batch size of 0"),
+        ({"batch_size": -1, "clean": torch.zeros(4, 4, dtype=torch.float64)}, "a batch size of -1"),
+        ({"ids": torch.arange(3)}, r"ids of shape \(3,\) for 4 images"),
+        ({"y": torch.zeros(4)}, "expected integers"),
+        ({"x": torch.full((4, *SHAPE), 0.5, dtype=torch.float16)}, "expected float32 or float64"),
+        ({"start": torch.full((4, *SHAPE), torch.nan, dtype=torch.float64)}, "the start leaves"),
+        ({"start": torch.full((4, *SHAPE), 0.5)}, "a start of shape"),
+        ({"loss": lambda logits, labels: logits.sum()}, r"the loss has shape \(\) for 4 images"),
+        ({"loss": lambda logits, labels: logits[:, :1]}, r"the loss has shape \(4, 1\)"),
         ({"targets": 3, "loss": "ce"}, "a targeted loss"),
         ({"start": torch.zeros(4, *SHAPE, dtype=torch.float64)}, "the start leaves l2:0.1"),
     ],
@@ -244,6 +254,73 @@ def attack(**options: object) -> None:
 def test_bad_input_is_named(options: dict[str, object], words: str) -> None:
     with pytest.raises(BadInput, match=words):
         attack(**options)
+
+
+def test_one_start_serves_one_restart() -> None:
+    model, x, y = problem(4)
+    with pytest.raises(BadInput, match="restarts=2 from one start"):
+        apgd(model, x, y, Threat("l2", 0.1), start=x, restarts=2)
+    assert bool((apgd(model, x, y, Threat("l2", 1e-6), start=x, restarts=2, loss="targeted-ce").gradients == 80).all())
+
+
+def test_a_start_a_rounding_outside_is_brought_in() -> None:
+    model, x, y = problem(4)
+    apgd(model, x, y, Threat("linf", 0.01), start=x + 0.0100015, steps=2)
+
+
+@pytest.mark.parametrize("best_loss", [True, False])
+def test_switched_off_gradients_do_not_matter(best_loss: bool) -> None:
+    model, x, y = problem(6)
+    attack = partial(apgd, model, x, y, Threat("l2", 0.3), steps=5, best_loss=best_loss)
+    expected = attack()
+    with torch.no_grad():
+        assert torch.equal(attack().x_adv, expected.x_adv)
+
+
+def test_images_that_want_gradients_get_none() -> None:
+    model, x, y = problem(6)
+    wanting = x.clone().requires_grad_()
+    result = apgd(model, wanting, y, Threat("l2", 0.3), start=wanting, steps=3, batch_size=2)
+    assert not any(column.requires_grad for column in result)
+    torch.testing.assert_close(result.x_adv, apgd(model, x, y, Threat("l2", 0.3), start=x, steps=3).x_adv)
+
+
+def test_logits_of_another_type_serve_with_refill_too() -> None:
+    model, x, y = problem(9)
+    single = model.float()
+    threat = Threat("l2", 0.4)
+    whole = apgd(lambda images: single(images.float()), x, y, threat, steps=6)
+    parts = apgd(lambda images: single(images.float()), x, y, threat, steps=6, batch_size=2)
+    assert torch.equal(whole.fooled, parts.fooled)
+    assert bool(whole.fooled.any())
+
+
+def test_nan_fools_nobody_and_is_told() -> None:
+    model, x, y = problem(6)
+
+    def breaks(images: Tensor) -> Tensor:
+        logits: Tensor = model(images)
+        return logits if images.shape == x.shape and torch.equal(images, x) else logits * torch.nan
+
+    with pytest.warns(MaskedGradients) as told:
+        result = apgd(breaks, x, y, Threat("l2", 5.0), steps=3, clean=model(x))
+    assert any("NaN or infinite logits" in str(each.message) for each in told)
+    assert not bool(result.fooled.any())
+
+
+def test_restarts_of_training_do_not_repeat_the_next_step() -> None:
+    model, x, y = problem(3)
+    looked: list[Tensor] = []
+
+    def watched(images: Tensor) -> Tensor:
+        looked.append(images.detach())
+        return model(images)  # type: ignore[no-any-return]
+
+    for seed in (0, 1):
+        apgd(watched, x, y, Threat("l2", 0.3), steps=1, restarts=2, best_loss=True, seed=seed)
+    starts = looked[::2]
+    assert len(starts) == 4
+    assert not any(torch.equal(starts[one], starts[other]) for one in range(4) for other in range(one))
 
 
 def test_an_unknown_loss_names_the_nearest() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seasoning.attacks import Attack, apgd, fab, square, strongest, suite_attack
+from seasoning.attacks.sequence import members
 from seasoning.attacks.suites import with_options
 from seasoning.data import Samples
 from seasoning.errors import BadInput
@@ -87,14 +88,17 @@ def test_without_the_package_the_extra_is_named(few: Samples, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "pyautoattack.square", None)
     with pytest.raises(BadInput, match=r"pip install 'seasoning\[standard\]'"):
         square(nn.Flatten(), few.x, few.y, Threat("linf", 0.1))
+    with pytest.raises(BadInput, match=r"pip install 'seasoning\[standard\]'"):
+        suite_attack("standard", "l2")
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_the_standard_suite_is_at_least_as_strong_as_its_first_attack(
     robust_model: Classifier, few: Samples, norm: Norm
 ) -> None:
-    attack = with_options(suite_attack("standard", norm, steps=6), queries=50, block=16)
-    first = suite_attack("standard", norm, steps=6).keywords["attacks"][0]
+    attack = with_options(suite_attack("standard", norm, steps=6), fab, steps=6, block=16)
+    attack = with_options(attack, square, queries=50, block=16)
+    first = members(attack)[0]
     threat, ids = Threat(norm, 0.6 * RADII[norm]), few.ids
     alone, suite = (
         first(robust_model, few.x, few.y, threat, ids=ids),

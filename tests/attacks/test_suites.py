@@ -1,9 +1,12 @@
 from functools import partial
 
 import pytest
+import torch
+from torch import Tensor
 
-from seasoning.attacks import SUITES, apgd, describe, suite_attack
-from seasoning.errors import UnknownName
+from seasoning.attacks import SUITES, apgd, describe, fab, square, strongest, suite_attack
+from seasoning.attacks.sequence import members
+from seasoning.errors import BadInput, UnknownName
 from seasoning.threat import NORMS
 
 
@@ -33,3 +36,39 @@ def test_descriptions_tell_defaults_too_and_are_equal_for_equal_attacks() -> Non
     assert describe(attack) == describe(partial(apgd, loss="dlr")) == describe(partial(attack, restarts=1))
     assert "restarts=1" in describe(attack)
     assert len({describe(attack), describe(partial(attack, steps=41)), describe(apgd)}) == 3
+
+
+def own_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.sum(1)
+
+
+def test_descriptions_tell_options_apart_and_last() -> None:
+    starts = [torch.zeros(2, 1, 40, 40), torch.zeros(2, 1, 40, 40)]
+    starts[1][0, 0, 20, 20] = 1
+    assert describe(partial(apgd, start=starts[0])) != describe(partial(apgd, start=starts[1]))
+    assert describe(partial(apgd, start=starts[0])) == describe(partial(apgd, start=starts[0].clone()))
+    assert "test_suites.own_loss" in describe(partial(apgd, loss=own_loss))
+    assert describe(strongest(apgd, partial(apgd, loss="dlr"))).count("steps=40") == 2
+    assert describe(strongest(apgd, strongest(apgd))) == describe(strongest(apgd, apgd))
+    one, two = torch.ones(1), torch.full((1,), 2.0)
+    assert "own_loss(labels=" in describe(partial(apgd, loss=partial(own_loss, labels=one)))
+    assert describe(partial(apgd, loss=partial(own_loss, one))) != describe(partial(apgd, loss=partial(own_loss, two)))
+    with pytest.raises(BadInput, match="no name that lasts"):
+        describe(partial(apgd, loss=lambda logits, labels: logits.sum(1)))
+
+
+def test_a_loss_takes_the_place_of_the_suites_own() -> None:
+    for suite in SUITES:
+        for norm in NORMS:
+            for loss in ("ce", "targeted-ce"):
+                own = [each for each in members(suite_attack(suite, norm, loss=loss)) if each.func is apgd]
+                assert [each.keywords["loss"] for each in own] == [loss] * len(own)
+                assert all(loss != "ce" or each.keywords.get("targets") is None for each in own)
+    with pytest.raises(UnknownName, match="did you mean 'dlr'"):
+        suite_attack("default", "l2", loss="dlrr")
+
+
+def test_bfloat16_goes_ahead_of_the_whole_suite() -> None:
+    parts = members(suite_attack("standard", "l2", precision="bf16"))
+    assert [each.func for each in parts] == [apgd, apgd, apgd, apgd, fab, square]
+    assert [each.keywords.get("precision") for each in parts[:4]] == ["bf16", "bf16", None, None]

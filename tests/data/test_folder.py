@@ -60,12 +60,19 @@ def test_grey_images_become_rgb(root: Path) -> None:
     assert samples.x[:, :, 1, 1].tolist()[1] == pytest.approx([0.2] * 3)
 
 
-@pytest.mark.parametrize("fault", ["empty", "no images", "text", "cut", "size"])
+def test_hidden_folders_and_other_files_are_passed_over(root: Path) -> None:
+    save(root / ".cache" / "1.png", 9)
+    (root / "cat" / "notes.txt").write_text("lovely")
+    assert len(load_folder(root)) == 4
+
+
+@pytest.mark.parametrize("fault", ["empty", "no images", "text", "cut", "size", "deep"])
 def test_what_is_wrong_is_named(root: Path, tmp_path: Path, fault: str) -> None:
     words = {
         "text": r"2\.png is no image",
         "cut": r"2\.png is no image, or damaged",
         "size": r"2\.png has 6 x 4 pixels",
+        "deep": r"2\.png has more than 8 bits",
     }
     if fault == "empty":
         root = tmp_path / "empty"
@@ -77,6 +84,8 @@ def test_what_is_wrong_is_named(root: Path, tmp_path: Path, fault: str) -> None:
     elif fault == "cut":
         whole = (root / "cat" / "2.png").read_bytes()
         (root / "cat" / "2.png").write_bytes(whole[: len(whole) // 2])
+    elif fault == "deep":
+        Image.fromarray(np.full((4, 5), 40_000, dtype=np.uint16)).save(root / "cat" / "2.png")
     else:
         save(root / "cat" / "2.png", 3, size=(6, 4))
     with pytest.raises(BadInput, match=words.get(fault, "expected a folder for each class with images in it")):

@@ -3,7 +3,7 @@
 from seasoning.attacks.apgd import LOSSES, PRECISIONS, apgd
 from seasoning.attacks.base import Attack, AttackResult, Classifier, describe
 from seasoning.attacks.external import fab, square
-from seasoning.attacks.harness import BatchDependent, MaskedGradients, Randomised
+from seasoning.attacks.harness import BatchDependent, MaskedGradients, Randomised, device_of, evaluation_mode
 from seasoning.attacks.sequence import strongest
 from seasoning.attacks.suites import SUITES, suite_attack
 
@@ -20,6 +20,8 @@ __all__ = [
     "Randomised",
     "apgd",
     "describe",
+    "device_of",
+    "evaluation_mode",
     "fab",
     "square",
     "strongest",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seasoning.attacks.base import AttackResult, Classifier
 from seasoning.attacks.climb import Climb, Schedule, adapt, step
+from seasoning.errors import BadInput
 from seasoning.geometry import BALLS
 from seasoning.threat import Norm
 
@@ -39,7 +40,8 @@ class Problem(NamedTuple):
         leave: Whether a fooled sample leaves at once.
         best: Whether the point of highest loss is wanted, instead of the first that fools.
         found: What is found, for all images; overwritten as the climbs go.
-        flat: Number of first looks, of those with a zero gradient, and with one that is not finite, `(3,)`; added to.
+        flat: Number of first looks, of those with a zero gradient, of those with one that is not finite, and of looks
+            whose logits are not finite, `(4,)`; added to.
     """
 
     model: Classifier
@@ -87,7 +89,8 @@ class _Lines:
 def climb_all(problem: Problem, rows: Tensor, slots: int) -> None:
     """Attack the images at `rows`, at most `slots` of them in the model at a time with a gradient.
 
-    Those that took all steps of a phase get their last look, which needs no gradient, in batches of their own.
+    Those that took all steps of a phase get their last look, which needs no gradient, in batches of their own, of up to
+    a quarter more.
     """
     lines = _Lines(problem, slots, rows, torch.zeros_like(rows))
     active = lines.take(slots)
@@ -100,10 +103,15 @@ def climb_all(problem: Problem, rows: Tensor, slots: int) -> None:
             _confirm(problem, lines)
         if lines.ended and sum(map(len, lines.ended)) >= few:
             _last_look(problem, lines)
-        size = 0 if active is None else len(active)
-        arrivals = lines.take(slots - size)
-        if arrivals is not None:
-            active = arrivals if active is None else Climb.join([active, arrivals])
+        active = _filled(active, lines)
+
+
+def _filled(active: Climb | None, lines: _Lines) -> Climb | None:
+    """The active set with as many of those who wait as there is room for."""
+    if active is None:
+        return lines.take(lines.slots)
+    arrivals = lines.take(lines.slots - len(active))
+    return active if arrivals is None else Climb.join([active, arrivals])
 
 
 def _move_on(problem: Problem, active: Climb, lines: _Lines) -> Climb | None:
@@ -113,50 +121,56 @@ def _move_on(problem: Problem, active: Climb, lines: _Lines) -> Climb | None:
     adapt(active, problem.schedule, problem.norm)
     step(active, problem.norm)
     end = active.taken == problem.schedule.steps[active.phase]
+    new = finds & ~problem.found.fooled[active.rows]
     if problem.confirm is None:
         _record(problem.found, active.rows, finds, images, active.loss_best)
-    elif bool((finds & ~problem.found.fooled[active.rows]).any()):
-        lines.claims.append((active.pick(finds), images[finds]))
+    elif bool(new.any()):
+        lines.claims.append((active.pick(new), images[new]))
         if not problem.leave:
             _confirmed(problem, *lines.claims.pop())
     leaves = finds if problem.leave else torch.zeros_like(finds)
     places = (leaves | end).nonzero().squeeze(1)
     if len(places) == 0:
         return active
-    stays_for_look = end & ~leaves
-    if bool(stays_for_look.any()):
-        lines.ended.append(active.pick(stays_for_look))
+    looked_at_last = end & ~leaves
+    if bool(looked_at_last.any()):
+        lines.ended.append(active.pick(looked_at_last))
     arrivals = lines.take(len(places))
+    if len(places) == len(active):
+        return arrivals
     taken = 0 if arrivals is None else len(arrivals)
     if arrivals is not None:
         active.put(places[:taken], arrivals)
-    if taken == len(active):
-        return active
-    if taken < len(places):
-        staying = torch.ones_like(finds)
-        staying[places[taken:]] = False
-        active = active.pick(staying)
-    return active if len(active) else None
+    staying = torch.ones_like(finds)
+    staying[places[taken:]] = False
+    return active.pick(staying)
 
 
 def _look(problem: Problem, climb: Climb, *, with_gradient: bool) -> None:
     """One forward pass at `x`, and a backward pass where the gradient will be used."""
     x = climb.x.detach().requires_grad_(with_gradient)
-    with torch.set_grad_enabled(with_gradient):
-        logits = problem.model(x)
-        loss = problem.score(logits, climb.rows, climb.run)
-    problem.found.forwards[climb.rows] += 1
-    fools = logits.detach().argmax(1) != problem.labels[climb.rows]
     gradient = climb.gradient
+    # Whoever calls may have switched gradients off.
+    with torch.set_grad_enabled(with_gradient):
+        logits = problem.model(x).to(x.dtype)
+        loss = problem.score(logits, climb.rows, climb.run)
+        if loss.shape != climb.rows.shape:
+            raise BadInput(f"the loss has shape {tuple(loss.shape)} for {len(x)} images: expected one number for each")
+        if with_gradient:
+            (gradient,) = torch.autograd.grad(loss.sum(), x)
+    problem.found.forwards[climb.rows] += 1
+    # The largest of NaN is no prediction: such a point fools nobody.
+    sound = torch.isfinite(logits.detach()).all(1)
+    problem.flat[3] += (~sound).sum()
+    fools = (logits.detach().argmax(1) != problem.labels[climb.rows]) & sound
     if with_gradient:
-        (gradient,) = torch.autograd.grad(loss.sum(), x)
         problem.found.gradients[climb.rows] += 1
         # Where the start fools the model already, a flat loss does no harm.
         first = (climb.taken == 0) & (climb.phase == 0) & (climb.run == 0) & ~fools
         if bool(first.any()):
             flat = gradient[first].flatten(1)
             zero, broken = (flat == 0).all(1).sum(), (~torch.isfinite(flat)).any(1).sum()
-            problem.flat.add_(torch.stack([first.sum(), zero, broken]))
+            problem.flat[:3] += torch.stack([first.sum(), zero, broken])
         gradient = torch.nan_to_num(gradient, nan=0.0)
     climb.see(loss.detach(), fools, gradient)
 
@@ -203,8 +217,7 @@ def _confirmed(problem: Problem, climb: Climb, images: Tensor) -> Tensor:
 
 def _last_look(problem: Problem, lines: _Lines) -> None:
     """End a phase: its last point is only looked at, since its gradient would lead nowhere."""
-    climb = Climb.join(lines.ended)
-    lines.ended = []
+    climb, lines.ended = Climb.join(lines.ended), []
     _look(problem, climb, with_gradient=False)
     finds = _finds(problem, climb)
     if problem.confirm is not None and bool(finds.any()):
@@ -212,6 +225,11 @@ def _last_look(problem: Problem, lines: _Lines) -> None:
         finds[finds.nonzero().squeeze(1)[~_confirmed(problem, claimed, claimed.x)]] = False
     elif problem.confirm is None:
         _record(problem.found, climb.rows, finds, climb.x, climb.loss_best)
+    if not problem.best:
+        # What a larger ball holds is no loss met inside the threat.
+        inside = problem.schedule.radii[climb.phase] <= 1
+        rows = climb.rows[inside]
+        problem.found.loss[rows] = torch.maximum(problem.found.loss[rows], climb.loss_best[inside])
     last = climb.phase == len(problem.schedule.steps) - 1
     onward = ~last if not problem.leave else ~last & ~finds
     if bool(onward.any()):
@@ -230,9 +248,9 @@ def _next_phase(problem: Problem, climb: Climb) -> Climb:
 def _end_run(problem: Problem, climb: Climb, lines: _Lines) -> None:
     """Keep what the run came to, and queue the next one of those that it did not fool."""
     found, rows = problem.found, climb.rows
-    better = climb.loss_best > found.loss[rows]
-    found.loss[rows[better]] = climb.loss_best[better]
     if problem.best:
+        better = climb.loss_best > found.loss[rows]
+        found.loss[rows[better]] = climb.loss_best[better]
         places = rows[better].to(found.x_adv.device)
         found.x_adv[places] = climb.x_best[better].to(found.x_adv.device)
         found.fooled[rows[better]] = climb.fools_best[better]

@@ -38,6 +38,8 @@ LOSSES = ("ce", "kl", "dlr", "targeted-ce", "targeted-dlr")
 _WANT_CLEAN = ("kl", "targeted-ce", "targeted-dlr")
 
 PRECISIONS = ("full", "bf16")
+_MOST_TARGETS = 9
+_GOLDEN = 0x9E3779B97F4A7C15
 
 # Radii for l_1 in evaluation: (multiple of eps, share of the steps). The decreasing ones are those of Mind the box,
 # section 4; before them comes a first try inside the threat, where fooled samples may leave: see docs/design/007.
@@ -79,12 +81,12 @@ def apgd(
         threat: Norm and radius.
         loss: `"ce"`, `"kl"`, `"dlr"`, `"targeted-ce"`, `"targeted-dlr"`, or a function of logits and labels that gives
             one loss for each sample.
-        steps: Gradients for each restart, at least 1.
+        steps: Gradients for each restart and target, at least 1.
         restarts: Random starts; a start that fooled a sample ends its attack.
-        targets: For targeted losses, how many of the strongest other classes every restart tries; by default restart
-            r tries only the r-th strongest.
+        targets: For targeted losses, how many of the strongest other classes every restart tries, 9 at most; by default
+            restart r tries only the r-th strongest.
         start: Where to begin instead of at a random point, `(B, C, H, W)` inside the threat; its l_1 attack keeps the
-            radius.
+            radius, and restarts differ only in their targets.
         best_loss: Return the point of highest loss.
         active_set: Whether a fooled sample leaves at once. Without, it takes all steps, as in the reference, which
             changes its loss and the cost, never whether it was fooled.
@@ -94,7 +96,8 @@ def apgd(
         ids: Sample ids, `(B,)`, from which (with `seed`) the random starts derive; without them the places in the batch
             serve, and in best-loss mode one generator seeded with `seed`.
         seed: Seed of the random starts.
-        batch_size: Most images in the model at a time, by default all; in best-loss mode always all.
+        batch_size: Most images in the model at a time, by default all, and up to a quarter more where no gradient is
+            taken; in best-loss mode always all.
         clean: Logits at `x`, `(B, K)`, where the caller has them and has checked the model; they save the clean check.
 
     Returns:
@@ -108,23 +111,24 @@ def apgd(
         UnknownName: no such loss or precision.
 
     Warns:
-        MaskedGradients: first gradients that are zero or not finite.
+        MaskedGradients: first gradients that are zero or not finite, or logits that are not finite under attack.
         BatchDependent, Randomised: the logits of an image change with its neighbours, or from call to call.
     """
-    check_batch(x, y)
+    x, start = x.detach(), None if start is None else start.detach()
+    slots = len(x) if best_loss or batch_size is None else batch_size
+    check_batch(x, y, ids, slots)
     _check_options(loss, steps, restarts, targets, precision, y, best_loss)
     if start is not None:
-        _check_start(start, x, threat, loss)
-    slots = len(x) if best_loss or batch_size is None else batch_size
+        _check_start(start, x, threat, loss, restarts)
     device = device_of(model, x)
-    y = y.to(device)
+    y = y.to(device) if y.dim() == 2 else y.to(device).long()
     labels = y if y.dim() == 1 else y.argmax(1)
     with evaluation_mode(model) if not best_loss else nullcontext():
         checked = clean is not None
         # Training saves this pass, which would also touch running statistics, where the loss does not ask for it.
         if clean is None and (not best_loss or loss in _WANT_CLEAN):
             clean = checked_logits(model, x, y, slots, probe=not best_loss)
-        clean = None if clean is None else clean.to(device)
+        clean = None if clean is None else clean.detach().to(device=device, dtype=x.dtype)
         wrong = torch.zeros_like(labels, dtype=torch.bool)
         if clean is not None and not best_loss:
             wrong = clean.argmax(1) != labels
@@ -144,7 +148,7 @@ def apgd(
             leave=active_set and not best_loss,
             best=best_loss,
             found=found,
-            flat=torch.zeros(3, dtype=torch.int64, device=device),
+            flat=torch.zeros(4, dtype=torch.int64, device=device),
         )
         climb_all(problem, (~wrong).nonzero().squeeze(1), slots)
     warn_masked_gradients(*problem.flat.tolist())
@@ -162,17 +166,20 @@ def _check_options(
         raise UnknownName("precision", precision, PRECISIONS)
     if steps < 1 or restarts < 1:
         raise BadInput(f"steps={steps}, restarts={restarts}: expected at least 1 of each")
-    if targets is not None and (targets < 1 or loss not in ("targeted-ce", "targeted-dlr")):
-        raise BadInput(f"targets={targets} with loss {loss!r}: expected at least 1, and a targeted loss")
+    if targets is not None and (not 1 <= targets <= _MOST_TARGETS or loss not in ("targeted-ce", "targeted-dlr")):
+        raise BadInput(f"targets={targets} with loss {loss!r}: expected 1 to {_MOST_TARGETS}, and a targeted loss")
     if y.dim() == 2 and not (best_loss and (callable(loss) or loss in ("ce", "kl"))):
         raise BadInput("soft labels (B, K) serve only best_loss=True with loss='ce' or 'kl': give classes (B,)")
 
 
-def _check_start(start: Tensor, x: Tensor, threat: Threat, loss: Loss) -> None:
-    if start.shape != x.shape:
-        raise BadInput(f"a start of shape {tuple(start.shape)} for images of shape {tuple(x.shape)}: give the same")
+def _check_start(start: Tensor, x: Tensor, threat: Threat, loss: Loss, restarts: int) -> None:
+    if start.shape != x.shape or start.dtype != x.dtype:
+        given, wanted = (f"{tuple(each.shape)} and type {each.dtype}" for each in (start, x))
+        raise BadInput(f"a start of shape {given} for images of shape {wanted}: give the same")
+    if restarts > 1 and loss not in ("targeted-ce", "targeted-dlr"):
+        raise BadInput(f"restarts={restarts} from one start would all be the same: leave out one of the two")
     away = distance(start, x, threat.norm)
-    if bool((away > threat.eps * (1 + 1e-4) + 1e-6).any() | (start < 0).any() | (start > 1).any()):
+    if not bool(((away <= threat.eps * (1 + 1e-4) + 1e-6) & ((start >= 0) & (start <= 1)).flatten(1).all(1)).all()):
         raise BadInput(f"the start leaves {threat} or [0, 1]: project it first")
     if loss == "kl" and bool((away == 0).any()):
         raise BadInput("loss 'kl' has a zero gradient at the clean image: start elsewhere, or leave out start")
@@ -199,9 +206,11 @@ def _score(
     if callable(loss):
         own = loss
         return lambda logits, rows, run: own(logits, y[rows]), restarts
-    if clean is None or loss in ("ce", "dlr"):
+    if loss in ("ce", "dlr"):
         untargeted = losses.cross_entropy if loss == "ce" else losses.dlr
         return lambda logits, rows, run: untargeted(logits, y[rows]), restarts
+    if clean is None:
+        raise RuntimeError(f"loss {loss!r} without clean logits")
     if loss == "kl":
         return lambda logits, rows, run: losses.kl_divergence(logits, clean[rows]), restarts
     targeted = losses.targeted_cross_entropy if loss == "targeted-ce" else losses.targeted_dlr
@@ -240,7 +249,7 @@ def _begin(
     center = x[places].to(device)
     phase, eps = torch.zeros_like(rows), center.new_full((len(rows),), threat.eps)
     if start is not None:
-        point = start[places.to(start.device)].to(device)
+        point = ball.land(start[places.to(start.device)].to(device), center, eps)
         return Climb.begin(rows, run, phase, center, point, eps, threat.norm, given=True)
     if best_loss and ids is None:
         noise = _batch_noise(center, threat.norm, seed, int(run[0]))
@@ -272,7 +281,8 @@ def _sample_noises(ids: Tensor, run: Tensor, x: Tensor, threat: Threat, seed: in
 
 def _batch_noise(x: Tensor, norm: Norm, seed: int, run: int) -> Tensor:
     """The same from one generator for the whole batch, as training takes it."""
-    generator = torch.Generator(x.device).manual_seed((seed + run) % (1 << 63))
+    # Far apart, so that a restart never repeats the start of another step of training.
+    generator = torch.Generator(x.device).manual_seed((seed + run * _GOLDEN) % (1 << 63))
     if BALLS[norm].noise == "uniform":
         return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) * 2 - 1
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)

@@ -1,5 +1,6 @@
 """What every attack takes and gives."""
 
+import hashlib
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
+from seasoning.errors import BadInput
 from seasoning.threat import Threat
 
 
@@ -56,8 +58,8 @@ class Attack(Protocol):
     ) -> AttackResult:
         """Attack images `(B, C, H, W)` in [0, 1] with classes `(B,)`; equal ids and seeds give equal starts.
 
-        At most `batch_size` of the images, by default all, are in the model at a time. `clean` are the model's logits
-        at `x`, `(B, K)`, where the caller has them and has checked the model: they save the clean check.
+        About `batch_size` of the images, by default all, are in the model at a time. `clean` are the model's logits at
+        `x`, `(B, K)`, where the caller has them and has checked the model: they save the clean check.
         """
         ...
 
@@ -66,6 +68,9 @@ def describe(attack: Callable[..., Any]) -> str:
     """Name and options of a configured attack, defaults included, such as `"apgd(loss=dlr, …, steps=40)"`.
 
     Two attacks with the same description do the same, so it can stand for the attack in a record.
+
+    Raises:
+        BadInput: an option has no name that lasts, such as a function without one.
     """
     function = attack.func if isinstance(attack, partial) else attack
     given = attack.keywords if isinstance(attack, partial) else {}
@@ -73,7 +78,8 @@ def describe(attack: Callable[..., Any]) -> str:
     defaults = {each.name: each.default for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
     options = {name: value for name, value in (defaults | given).items() if name not in _CIRCUMSTANCES}
     name = getattr(function, "__name__", type(function).__name__).lstrip("_")
-    return f"{name}({', '.join(f'{option}={_text(options[option])}' for option in sorted(options))})"
+    first = [_text(value) for value in attack.args] if isinstance(attack, partial) else []
+    return f"{name}({', '.join([*first, *(f'{option}={_text(options[option])}' for option in sorted(options))])})"
 
 
 def _text(value: Any) -> str:
@@ -82,4 +88,11 @@ def _text(value: Any) -> str:
         return f"[{', '.join(map(_text, value))}]"
     if isinstance(value, partial):
         return describe(value)
-    return f"{value.__module__}.{value.__qualname__}" if inspect.isfunction(value) else str(value)
+    if isinstance(value, Tensor):
+        return hashlib.sha256(value.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+    if not callable(value):
+        return str(value)
+    name = getattr(value, "__qualname__", "<unnamed>")
+    if "<" in name:
+        raise BadInput(f"{value} has no name that lasts: define it as a function of a module")
+    return f"{value.__module__}.{name}"

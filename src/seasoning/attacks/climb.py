@@ -142,7 +142,9 @@ class Climb:
         return len(self.rows)
 
     def pick(self, places: Tensor | slice) -> "Climb":
-        """The samples that a mask, an index or a slice picks."""
+        """The samples that a mask, an index or a slice picks; the climb itself where a mask picks all."""
+        if isinstance(places, Tensor) and places.dtype == torch.bool and bool(places.all()):
+            return self
         return Climb(*(getattr(self, field.name)[places] for field in fields(self)))
 
     def put(self, places: Tensor, other: "Climb") -> None:

@@ -22,7 +22,7 @@ from seasoning.losses import margin
 from seasoning.threat import Norm, Threat
 
 
-__all__ = ["fab", "square"]
+__all__ = ["fab", "require_package", "square"]
 
 _NORMS: dict[Norm, str] = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 # Rounding allowed beyond the ball, relative to its radius.
@@ -143,13 +143,16 @@ def _in_blocks(
     clean: Tensor | None,
 ) -> AttackResult:
     """Run the class `make[1]` of module `make[0]` with options `make[2]` on blocks of sorted ids."""
-    check_batch(x, y)
+    size = len(x) if batch_size is None else batch_size
+    check_batch(x, y, ids, size)
+    if x.dim() != 4 or x.dtype != torch.float32 or y.dim() != 1:
+        raise BadInput(f"images of shape {tuple(x.shape)} and type {x.dtype}: FAB and Square want float32 (B, C, H, W)")
     module, name, options = make
-    attack_class = getattr(_package(module), name)
+    attack_class = getattr(require_package(module), name)
     forwards = torch.zeros_like(y)
     with evaluation_mode(model):
         if clean is None:
-            clean = checked_logits(model, x, y, batch_size or len(x), probe=True)
+            clean = checked_logits(model, x, y, size, probe=True)
             forwards += 1
         if "n_target_classes" in options:
             options = options | {"n_target_classes": min(options["n_target_classes"], clean.shape[1] - 1)}
@@ -199,7 +202,12 @@ def _attack_block(
         column[rows] += share
 
 
-def _package(module: str) -> Any:
+def require_package(module: str = "square") -> Any:
+    """A module of the package that the attacks come from.
+
+    Raises:
+        BadInput: it is not installed.
+    """
     try:
         return import_module(f"pyautoattack.{module}")
     except ModuleNotFoundError as error:

@@ -91,16 +91,17 @@ def checked_logits(model: Classifier, x: Tensor, y: Tensor, batch_size: int, *, 
     return logits.to(x.device)
 
 
-def check_batch(x: Tensor, y: Tensor) -> None:
-    """Refuse images outside [0, 1] and labels that do not belong to them.
+def check_batch(x: Tensor, y: Tensor, ids: Tensor | None = None, batch_size: int = 1) -> None:
+    """Refuse images outside [0, 1], labels or ids that do not belong to them, and batches of nothing.
 
     Raises:
         BadInput: saying what was found.
     """
-    if x.dim() < 2 or len(x) == 0 or not x.is_floating_point():
-        raise BadInput(
-            f"images of shape {tuple(x.shape)} and type {x.dtype}: expected floats (B, C, H, W), B at least 1"
-        )
+    if x.dim() < 2 or len(x) == 0 or x.dtype not in (torch.float32, torch.float64):
+        given = f"images of shape {tuple(x.shape)} and type {x.dtype}"
+        raise BadInput(f"{given}: expected float32 or float64 (B, C, H, W), B at least 1")
+    if batch_size < 1:
+        raise BadInput(f"a batch size of {batch_size}: expected at least 1")
     low, high = float(x.min()), float(x.max())
     if not (low >= 0 and high <= 1):
         raise BadInput(
@@ -108,6 +109,10 @@ def check_batch(x: Tensor, y: Tensor) -> None:
         )
     if len(y) != len(x) or y.dim() not in (1, 2):
         raise BadInput(f"labels of shape {tuple(y.shape)} for {len(x)} images: expected (B,) classes or (B, K)")
+    if y.is_floating_point() != (y.dim() == 2):
+        raise BadInput(f"labels of shape {tuple(y.shape)} and type {y.dtype}: expected integers (B,) or floats (B, K)")
+    if ids is not None and ids.shape != (len(x),):
+        raise BadInput(f"ids of shape {tuple(ids.shape)} for {len(x)} images: give one for each")
 
 
 def check_logits(logits: Tensor, y: Tensor) -> None:
@@ -121,6 +126,8 @@ def check_logits(logits: Tensor, y: Tensor) -> None:
     if not bool(torch.isfinite(logits).all()):
         raise BadInput("the model returned NaN or infinite logits: check its parameters and running statistics")
     classes = logits.shape[1]
+    if classes < 2:
+        raise BadInput("the model returns one logit for each image: expected one for each of at least two classes")
     if y.dim() == 1 and not bool(((y >= 0) & (y < classes)).all()):
         raise BadInput(f"labels range over [{int(y.min())}, {int(y.max())}], the model has {classes} classes")
     if y.dim() == 2 and y.shape[1] != classes:
@@ -162,8 +169,15 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return bool(((one - other).abs() <= _SAME * scale).all())
 
 
-def warn_masked_gradients(looked: int, zero: int, broken: int) -> None:
-    """Warn where the first gradients of an attack were zero or not finite, given how many were of each kind."""
+def warn_masked_gradients(looked: int, zero: int, broken: int, unsound: int) -> None:
+    """Warn where first gradients of an attack were zero or not finite, or logits not finite, given their numbers."""
+    if unsound:
+        warnings.warn(
+            f"{unsound} times an attacked image had NaN or infinite logits, which fools nobody here: the model breaks "
+            "close to its images, look for overflow or a division by zero in it",
+            MaskedGradients,
+            stacklevel=3,
+        )
     if zero or broken:
         warnings.warn(
             f"of {looked} samples {zero} have a zero and {broken} a non-finite gradient: the attack is blind "
@@ -182,5 +196,8 @@ def check_result(result: AttackResult, threat: Threat) -> None:
     if not bool(((result.x_adv >= 0) & (result.x_adv <= 1)).all()):
         raise BadInput("the attack returned pixels outside [0, 1]")
     excess = float((result.distance - threat.eps).max())
-    if not excess <= _SLACK * max(threat.eps, 1e-3):
+    # Each pixel is rounded near 1, whatever the radius.
+    pixels = result.x_adv[0].numel()
+    rounding = torch.finfo(result.x_adv.dtype).eps * {"linf": 1, "l2": pixels**0.5, "l1": pixels}[threat.norm]
+    if not excess <= _SLACK * max(threat.eps, 1e-3) + rounding:
         raise BadInput(f"the attack left the ball of {threat} by {excess:.3g}")

@@ -29,7 +29,7 @@ def strongest(*attacks: Attack) -> partial[AttackResult]:
     """
     if not attacks:
         raise BadInput("strongest() of no attacks: give at least one")
-    return partial(_strongest, attacks=tuple(each if isinstance(each, partial) else partial(each) for each in attacks))
+    return partial(_strongest, attacks=tuple(member for attack in attacks for member in members(attack)))
 
 
 def members(attack: Attack) -> tuple[partial[AttackResult], ...]:
@@ -51,14 +51,15 @@ def _strongest(
     batch_size: int | None = None,
     clean: Tensor | None = None,
 ) -> AttackResult:
-    check_batch(x, y)
     if y.dim() != 1:
         raise BadInput("soft labels (B, K) serve training only: give classes (B,)")
+    size = len(x) if batch_size is None else batch_size
+    check_batch(x, y, ids, size)
     forwards = torch.zeros_like(y)
     ids = torch.arange(len(x)) if ids is None else ids
     with evaluation_mode(model):
         if clean is None:
-            clean = checked_logits(model, x, y, batch_size or len(x), probe=True)
+            clean = checked_logits(model, x, y, size, probe=True)
             forwards += 1
         standing = clean.argmax(1) == y
         found = AttackResult(
@@ -73,7 +74,7 @@ def _strongest(
             rows = (~found.fooled).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
-            circumstances: dict[str, Any] = {"ids": ids[rows], "seed": seed, "batch_size": batch_size}
+            circumstances: dict[str, Any] = {"ids": ids[rows.to(ids.device)], "seed": seed, "batch_size": batch_size}
             result = attack(model, x[rows], y[rows], threat, clean=clean[rows], **circumstances)
             for column, part in zip(found[:4], result[:4], strict=True):
                 column[rows] = part.to(column.dtype)

@@ -7,13 +7,13 @@ Sources: Croce et al. 2023, *Seasoning model soups*, appendix B.2; Croce & Hein 
 adversarial robustness*, section 6; for its l_1 form Croce & Hein 2021, *Mind the box*.
 """
 
-import inspect
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from seasoning.attacks.apgd import LOSSES, PRECISIONS, apgd
 from seasoning.attacks.base import Attack, AttackResult
-from seasoning.attacks.external import fab, square
+from seasoning.attacks.external import fab, require_package, square
 from seasoning.attacks.sequence import members, strongest
 from seasoning.errors import UnknownName
 from seasoning.threat import Norm
@@ -71,6 +71,7 @@ def suite_attack(
 
     Raises:
         UnknownName: there is no such suite, loss or precision.
+        BadInput: the suite needs a package that is not installed.
     """
     if suite not in SUITES:
         raise UnknownName("attack suite", suite, SUITES)
@@ -78,19 +79,19 @@ def suite_attack(
         raise UnknownName("precision", precision, PRECISIONS)
     if loss is not None and loss not in LOSSES:
         raise UnknownName("loss", loss, LOSSES)
-    given = {name: value for name, value in (("loss", loss), ("steps", steps)) if value is not None}
-    attack = with_options(SUITES[suite][norm], **given)
+    given: dict[str, Any] = {} if steps is None else {"steps": steps}
+    if loss is not None:
+        given |= {"loss": loss} if loss.startswith("targeted") else {"loss": loss, "targets": None}
+    attack = with_options(SUITES[suite][norm], apgd, **given)
+    if any(member.func in (fab, square) for member in members(attack)):
+        require_package()
     if precision == "full":
         return attack
-    own = [member for member in members(attack) if member.func is apgd]
-    return strongest(*[with_options(member, precision=precision) for member in own], *members(attack))
+    rough = [with_options(member, apgd, precision=precision) for member in members(attack) if member.func is apgd]
+    return strongest(*rough, *members(attack))
 
 
-def with_options(attack: Attack, **options: Any) -> partial[AttackResult]:
-    """The same attack with options changed that it has; in a sequence, those of every attack that has them."""
-    parts = members(attack)
-    changed = [
-        partial(part, **{name: value for name, value in options.items() if name in inspect.signature(part).parameters})
-        for part in parts
-    ]
-    return changed[0] if len(changed) == 1 else strongest(*changed)
+def with_options(attack: Attack, function: Callable[..., AttackResult], **options: Any) -> partial[AttackResult]:
+    """The same attack with options of one function changed; in a sequence, wherever that function stands."""
+    parts = [partial(part, **options) if part.func is function else part for part in members(attack)]
+    return parts[0] if len(parts) == 1 else strongest(*parts)
