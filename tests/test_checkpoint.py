@@ -1,14 +1,28 @@
+import logging
 import os
+import resource
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
-from seasoning.checkpoint import State, fingerprint, load_ingredient, read_metadata, save_state
-from seasoning.errors import BadInput, UnknownName
+from seasoning.checkpoint import (
+    Place,
+    State,
+    fingerprint,
+    load_ingredient,
+    locate,
+    read_metadata,
+    save_state,
+    write_state,
+    written_order,
+)
+from seasoning.errors import BadInput, SeasoningError, UnknownName
 
 
 STATE = {"conv.weight": torch.arange(6.0).view(2, 3), "norm.count": torch.tensor(3), "half": torch.ones(2).bfloat16()}
@@ -27,7 +41,13 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize("nest", [[], ["state_dict"], ["model"], ["ema", "state_dict"]])
+@pytest.mark.parametrize(
+    "nest",
+    [
+        *([], ["state_dict"], ["model_state_dict"], ["model"], ["ema"], ["net"], ["params"], ["state_dict_ema"]),
+        *(["ema", "state_dict"], ["net", "model"], ["model", "ema", "state_dict"]),
+    ],
+)
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module.", "model."])
 def test_torch_files_are_unpacked(tmp_path: Path, nest: list[str], prefix: str, legacy: bool) -> None:
     content: object = {prefix + name: tensor for name, tensor in STATE.items()}
@@ -35,6 +55,22 @@ def test_torch_files_are_unpacked(tmp_path: Path, nest: list[str], prefix: str, 
         content = {name: content, "epoch": 3}
     torch.save(content, tmp_path / "a.ckpt", _use_new_zipfile_serialization=not legacy)
     assert_is_state(load_ingredient(tmp_path / "a.ckpt"))
+
+
+def test_what_was_taken_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    inner = {f"module.{name}": tensor for name, tensor in STATE.items()}
+    torch.save({"model_ema": {"w": torch.zeros(1)}, "net": inner, "epoch": 3}, tmp_path / "a.pt")
+    with caplog.at_level(logging.INFO, logger="seasoning"):
+        assert_is_state(load_ingredient(tmp_path / "a.pt"))
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0].endswith("a.pt: taking the parameters from 'net', not from 'model_ema'")
+    assert said[1].endswith("a.pt: taking 'module.' off every name")
+
+
+def test_averages_of_models_load(tmp_path: Path) -> None:
+    network = nn.Linear(2, 3)
+    torch.save(torch.optim.swa_utils.AveragedModel(network).state_dict(), tmp_path / "a.pt")
+    assert sorted(load_ingredient(tmp_path / "a.pt")) == ["bias", "weight"]
 
 
 def test_files_are_told_apart_by_content(tmp_path: Path) -> None:
@@ -58,9 +94,12 @@ class _Evil:
         return os.system, ("touch hacked",)
 
 
-def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_that_wants_to_run_code_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, legacy: bool
+) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"state_dict": _Evil()}, tmp_path / "evil.pt")
+    torch.save({"state_dict": _Evil()}, tmp_path / "evil.pt", _use_new_zipfile_serialization=not legacy)
     with pytest.raises(BadInput, match=r"wants to run code, which is refused \(it asks for \w+\.system\)"):
         load_ingredient("evil.pt")
     assert not (tmp_path / "hacked").exists()
@@ -140,3 +179,142 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
         save_state(STATE, tmp_path / "a.safetensors", {"note": 3})  # type: ignore[dict-item]
     assert (tmp_path / "a.safetensors").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+DTYPES = [
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+]
+
+
+def test_all_types_and_forms_are_read_by_safetensors(tmp_path: Path) -> None:
+    state = {str(dtype): torch.tensor([0, 1, 1, 0, 1]).to(dtype) for dtype in DTYPES}
+    state |= {
+        "scalar": torch.tensor(2.5),
+        "empty": torch.zeros(0, 3),
+        "transposed": torch.arange(6.0).view(2, 3).t(),
+        "strided": torch.arange(10.0)[::2],
+        "channels last": torch.arange(24.0).view(1, 2, 3, 4).contiguous(memory_format=torch.channels_last),
+        "grad ü": torch.ones(3, requires_grad=True),
+    }
+    save_state(state, tmp_path / "a.safetensors", {"note": "ü"})
+    found = load_file(tmp_path / "a.safetensors")
+    assert found.keys() == state.keys()
+    for name, tensor in state.items():
+        assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape)
+        assert found[name].tolist() == tensor.tolist()
+    assert read_metadata(tmp_path / "a.safetensors") == {"note": "ü"}
+    for each in locate(tmp_path / "a.safetensors").values():
+        assert isinstance(each, Place)
+        assert each.offset % each.dtype.itemsize == 0
+
+
+def test_timm_reads_what_is_written(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("resnet10t", num_classes=3)
+    save_state(network.state_dict(), tmp_path / "a.safetensors", {"note": "x"})
+    loaded = timm.create_model("resnet10t", num_classes=3, checkpoint_path=str(tmp_path / "a.safetensors"))
+    assert fingerprint(loaded.state_dict()) == fingerprint(network.state_dict())
+
+
+def test_parts_are_written_before_the_next_is_asked_for(tmp_path: Path) -> None:
+    like = {name: torch.empty(4, device="meta") for name in ("b", "a")}
+    memory = torch.empty(2)
+
+    def parts() -> Iterator[Tensor]:
+        for value in range(4):
+            yield memory.fill_(value)
+
+    assert written_order(like) == ["a", "b"]
+    write_state(like, parts(), tmp_path / "a.safetensors", {})
+    found = load_file(tmp_path / "a.safetensors")
+    assert found["a"].tolist() == [0, 0, 1, 1]
+    assert found["b"].tolist() == [2, 2, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("like", "parts", "words"),
+    [
+        ({"a": torch.zeros(2)}, [torch.zeros(1)], "4 bytes for tensors of 8"),
+        ({"a": torch.zeros(2, dtype=torch.complex64)}, [], "'a' is of type torch.complex64: expected one of"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(
+    tmp_path: Path, like: dict[str, Tensor], parts: list[Tensor], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        write_state(like, parts, tmp_path / "a.safetensors", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        save_state({"w": torch.zeros(10)}, disk / "a.safetensors", {})
+        with pytest.raises(
+            SeasoningError, match=r"a\.safetensors was not written: it needs 4\.0 MiB and .* has 0\.2 MiB"
+        ):
+            save_state({"w": torch.zeros(2**20)}, disk / "a.safetensors", {})
+        assert [path.name for path in disk.iterdir()] == ["a.safetensors"]
+        assert len(load_file(disk / "a.safetensors")["w"]) == 10
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_limit_on_files_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    try:
+        with pytest.raises(
+            SeasoningError, match=r"it needs 4\.0 MiB, more than a file may have there: raise the limit"
+        ):
+            save_state({"w": torch.zeros(2**20)}, tmp_path / "a.safetensors", {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("")
+    with pytest.raises(SeasoningError, match=r"folder/a\.safetensors was not written \(.*\): check the folder"):
+        save_state(STATE, tmp_path / "folder" / "a.safetensors", {})
+
+
+@pytest.mark.parametrize("form", ["safetensors", "zip", "legacy"])
+def test_tensors_are_where_they_are_said_to_be(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "a.file"
+    state = STATE | {"strided": torch.arange(10.0)[::2]}
+    if form == "safetensors":
+        save_state(state, path, {})
+    else:
+        nested = {"model": {f"module.{name}": tensor for name, tensor in state.items()}}
+        torch.save(nested, path, _use_new_zipfile_serialization=form == "zip")
+    found = locate(path)
+    assert set(found) == set(state)
+    lying = {name for name, each in found.items() if isinstance(each, Place)}
+    assert lying == {"safetensors": set(state), "zip": set(STATE), "legacy": set()}[form]
+    content = path.read_bytes()
+    for name, each in found.items():
+        assert (each.dtype, tuple(each.shape)) == (state[name].dtype, tuple(state[name].shape))
+        if isinstance(each, Place):
+            own = content[each.offset : each.offset + state[name].nbytes]
+            assert torch.equal(torch.frombuffer(bytearray(own), dtype=each.dtype).view(each.shape), state[name])
+        else:
+            assert torch.equal(each, state[name])
+
+
+def test_types_that_torch_has_not_are_refused(tmp_path: Path) -> None:
+    save_state({"a": torch.zeros(2, dtype=torch.float16)}, tmp_path / "a.safetensors", {})
+    content = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "a.safetensors").write_bytes(content.replace(b'"F16"', b'"U16"'))
+    with pytest.raises(BadInput, match="type U16"):
+        locate(tmp_path / "a.safetensors")
+
+
+def test_torch_files_have_no_metadata(tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "a.pt")
+    assert read_metadata(tmp_path / "a.pt") == {}

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from seasoning.geometry import project
     from seasoning.metrics import Estimate, accuracy, robust_accuracy, union_accuracy
     from seasoning.models import build_model
-    from seasoning.soup import check_mixable, mix, mix_files
+    from seasoning.soup.check import check_mixable
+    from seasoning.soup.mix import mix
+    from seasoning.soup.stream import mix_files
     from seasoning.threat import Threat
 
 __version__ = "0.1.0"

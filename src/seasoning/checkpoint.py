@@ -1,30 +1,57 @@
 """Parameters on disk: read by content, lazily and without running code; written atomically; named by their bytes."""
 
+import errno
 import hashlib
+import json
 import logging
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from seasoning.errors import BadInput, UnknownName, nearest
+from seasoning.errors import BadInput, SeasoningError, UnknownName, nearest
 from seasoning.files import replacing
 
 
-__all__ = ["State", "fingerprint", "load_ingredient", "read_metadata", "save_state"]
+__all__ = [
+    "Place",
+    "State",
+    "as_bytes",
+    "fingerprint",
+    "fingerprint_of",
+    "load_ingredient",
+    "locate",
+    "read_metadata",
+    "save_state",
+    "write_state",
+    "written_order",
+]
 
 State = Mapping[str, Tensor]
+_Value = TypeVar("_Value")
 
 # Where training scripts put the parameters inside a checkpoint, and the prefixes that wrappers leave on their names.
-_NESTS = ("state_dict", "model_state_dict", "model", "ema", "net", "params")
+_NESTS = (
+    *("state_dict", "model_state_dict", "model", "ema", "net", "params", "network"),
+    *("model_ema", "state_dict_ema", "ema_state_dict", "params_ema"),
+)
 _PREFIXES = ("module.", "_orig_mod.", "model.")
+# What torch's averaged models keep beside the parameters.
+_COUNTER = "n_averaged"
+# The names that safetensors gives to types.
+_TYPES = {
+    **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
+    **{torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8"},
+    **{torch.bool: "BOOL", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2"},
+}
+_TORCH_TYPES = {name: dtype for dtype, name in _TYPES.items()}
 _PRETRAINED = ("timm:", "hf-hub:", "local-dir:")
 _log = logging.getLogger(__name__)
 
@@ -49,13 +76,13 @@ class _Safetensors(Mapping[str, Tensor]):
         return len(self._names)
 
 
-class _Renamed(Mapping[str, Tensor]):
+class _Renamed(Mapping[str, _Value]):
     """A mapping whose names all lost one prefix."""
 
-    def __init__(self, state: State, prefix: str) -> None:
+    def __init__(self, state: Mapping[str, _Value], prefix: str) -> None:
         self._state, self._prefix = state, prefix
 
-    def __getitem__(self, name: str) -> Tensor:
+    def __getitem__(self, name: str) -> _Value:
         return self._state[self._prefix + name]
 
     def __iter__(self) -> Iterator[str]:
@@ -63,6 +90,14 @@ class _Renamed(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._state)
+
+
+class Place(NamedTuple):
+    """What a tensor in a file is, and the byte at which its values begin there, one after the other."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    offset: int
 
 
 def load_ingredient(source: str | Path) -> State:
@@ -82,6 +117,35 @@ def load_ingredient(source: str | Path) -> State:
     """
     if str(source).startswith(_PRETRAINED):
         return _pretrained(str(source))
+    path = _checked(source)
+    state = _Safetensors(path) if _is_safetensors(path) else _read_pickle(path)
+    return _without_prefixes(state, path)
+
+
+def locate(source: str | Path) -> Mapping[str, Place | Tensor]:
+    """Where the tensors of one trained network lie on disk, for reading them part by part without mapping the file.
+
+    Args:
+        source: As for `load_ingredient`.
+
+    Returns:
+        Places by name. A tensor instead of a place is one that no part of the file holds as it is: of an old PyTorch
+        file, without its strides, or of a pretrained model; and any of a PyTorch file on systems other than Linux.
+
+    Raises:
+        As `load_ingredient`.
+    """
+    if str(source).startswith(_PRETRAINED):
+        return _pretrained(str(source))
+    path = _checked(source)
+    if _is_safetensors(path):
+        return _without_prefixes(_places(path), path)
+    state = _without_prefixes(_read_pickle(path), path)
+    mappings = list(_mappings(path))
+    return {name: _place(tensor, mappings) or tensor for name, tensor in state.items()}
+
+
+def _checked(source: str | Path) -> Path:
     path = Path(source)
     if path.is_dir():
         raise BadInput(f"{path} is a folder: name a checkpoint in it")
@@ -89,21 +153,56 @@ def load_ingredient(source: str | Path) -> State:
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         guess = nearest(path.name, beside)
         raise BadInput(f"no checkpoint at {path}" + (f": did you mean {path.parent / guess}?" if guess else ""))
+    return path
+
+
+def _is_safetensors(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(9)
     # A safetensors file starts with the length of its JSON header (8 bytes) and the header's brace.
-    state = _Safetensors(path) if _opens_safetensors(path, head) else _read_pickle(path)
-    return _without_prefixes(state, path)
-
-
-def _opens_safetensors(path: Path, head: bytes) -> bool:
     if head[8:9] != b"{":
         return False
     try:
         with safe_open(str(path), framework="pt"):
             return True
     except SafetensorError as error:
-        raise BadInput(f"{path} is a damaged safetensors file ({error}): copy it again") from error
+        raise BadInput(f"{path} is a damaged safetensors file ({error}): remove it, or copy it again") from error
+
+
+def _places(path: Path) -> dict[str, Place]:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    strange = next((each["dtype"] for each in header.values() if each["dtype"] not in _TORCH_TYPES), None)
+    if strange:
+        raise BadInput(f"{path} holds tensors of type {strange}: expected one of {', '.join(_TORCH_TYPES)}")
+    return {
+        name: Place(_TORCH_TYPES[each["dtype"]], tuple(each["shape"]), 8 + length + each["data_offsets"][0])
+        for name, each in header.items()
+    }
+
+
+def _mappings(path: Path) -> Iterator[tuple[int, int, int]]:
+    """Parts of a file that are mapped into this process: first address, address after the last, offset in the file."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return
+    mapped = f" {path.resolve()}"
+    for line in lines:
+        if line.endswith(mapped):
+            addresses, _, offset, *_ = line.split()
+            begin, end = (int(each, 16) for each in addresses.split("-"))
+            yield begin, end, int(offset, 16)
+
+
+def _place(tensor: Tensor, mappings: Iterable[tuple[int, int, int]]) -> Place | None:
+    address = tensor.data_ptr()
+    for begin, end, offset in mappings:
+        if begin <= address and address + tensor.nbytes <= end and tensor.is_contiguous():
+            return Place(tensor.dtype, tuple(tensor.shape), address - begin + offset)
+    return None
 
 
 def _read_pickle(path: Path) -> State:
@@ -137,16 +236,20 @@ def _tensors(content: Any, path: Path) -> State:
     """The mapping of tensors inside a checkpoint, looked for under the usual names."""
     if isinstance(content, Mapping):
         if content and all(isinstance(value, Tensor) for value in content.values()):
+            if _COUNTER in content and all(name.startswith("module.") for name in content if name != _COUNTER):
+                _log.info("%s: an average of models, leaving %r out", path, _COUNTER)
+                return {name: tensor for name, tensor in content.items() if name != _COUNTER}
             return content
-        for nest in _NESTS:
-            if isinstance(content.get(nest), Mapping):
-                _log.info("%s: taking the parameters from %r", path, nest)
-                return _tensors(content[nest], path)
+        nests = [nest for nest in _NESTS if isinstance(content.get(nest), Mapping)]
+        if nests:
+            others = f", not from {', '.join(map(repr, nests[1:]))}" if nests[1:] else ""
+            _log.info("%s: taking the parameters from %r%s", path, nests[0], others)
+            return _tensors(content[nests[0]], path)
         raise BadInput(f"{path} holds {sorted(map(str, content))[:8]} and no parameters under {', '.join(_NESTS)}")
     raise BadInput(f"{path} holds a {type(content).__name__}: expected a mapping from names to tensors")
 
 
-def _without_prefixes(state: State, path: Path) -> State:
+def _without_prefixes(state: Mapping[str, _Value], path: Path) -> Mapping[str, _Value]:
     for prefix in _PREFIXES:
         if len(state) and all(name.startswith(prefix) for name in state):
             _log.info("%s: taking %r off every name", path, prefix)
@@ -168,29 +271,112 @@ def _pretrained(name: str) -> State:
 
 def fingerprint(state: State) -> str:
     """SHA-256 over names, types, shapes and bytes of all tensors, independent of their order and of the file's form."""
+    return fingerprint_of(state, lambda name: [as_bytes(state[name])])
+
+
+def fingerprint_of(like: State, parts: Callable[[str], Iterable[memoryview]]) -> str:
+    """The fingerprint of tensors whose bytes come in parts.
+
+    Args:
+        like: Names, types and shapes; values are not read, so tensors may be on the meta device.
+        parts: Name to the bytes of that tensor, one part after the other.
+    """
     digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    for name in sorted(like):
+        digest.update(f"{name} {like[name].dtype} {tuple(like[name].shape)}\n".encode())
+        for part in parts(name):
+            digest.update(part)
     return digest.hexdigest()
 
 
+def as_bytes(tensor: Tensor) -> memoryview:
+    """The values of a tensor, one after the other; without a copy where they lie so on the CPU."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
 def save_state(state: State, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write tensors and text metadata as one safetensors file, completely or not at all."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    with replacing(path) as temporary:
-        save_file(tensors, str(temporary), metadata=dict(metadata))
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The text metadata of a safetensors file; empty where it has none.
+    """Write tensors and text metadata as one safetensors file, completely or not at all.
 
     Raises:
-        BadInput: the file is damaged.
+        As `write_state`.
     """
+    write_state(state, (state[name] for name in written_order(state)), path, metadata)
+
+
+def write_state(like: State, parts: Iterable[Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file from tensors that come one after the other, completely or not at all.
+
+    Args:
+        like: Names, types and shapes of what is written; values are not read, so tensors may be on the meta device.
+        parts: The values, in the order of `written_order(like)`: tensor after tensor, or several at once or in pieces.
+            Each part is written before the next is asked for.
+        path: The file; replaced if it exists.
+        metadata: Text by name.
+
+    Raises:
+        BadInput: a type that safetensors has not, or metadata that is no text.
+        SeasoningError: the disk is full, or the file cannot be written for another reason of the system.
+        ValueError: the parts have not as many bytes as the tensors.
+    """
+    header = _header(like, metadata)
+    size = sum(tensor.nbytes for tensor in like.values())
+    written = 0
     try:
-        with safe_open(str(path), framework="pt") as file:
-            return dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise BadInput(f"{path} is damaged ({error}): remove it, or copy it again") from error
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            file.write(header)
+            for part in parts:
+                written += file.write(as_bytes(part))
+            if written != size:
+                raise ValueError(f"{written} bytes for tensors of {size}")
+    except OSError as error:
+        raise SeasoningError(_unwritten(path, len(header) + size, error)) from error
+
+
+def written_order(like: State) -> list[str]:
+    """Names in the order in which a file holds the tensors: the widest types first, which keeps all of them aligned."""
+    return sorted(like, key=lambda name: (-like[name].element_size(), str(like[name].dtype), name))
+
+
+def _header(like: State, metadata: Mapping[str, str]) -> bytes:
+    """What precedes the tensors: the length of the rest, and the rest as JSON, padded to whole words.
+
+    Source: the format's description in the documentation of safetensors.
+    """
+    for key, value in metadata.items():
+        if not isinstance(value, str):
+            raise BadInput(f"metadata {key!r} is {value!r}: expected text")
+    entries: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    begin = 0
+    for name in written_order(like):
+        tensor = like[name]
+        if tensor.dtype not in _TYPES:
+            raise BadInput(f"tensor {name!r} is of type {tensor.dtype}: expected one of {', '.join(map(str, _TYPES))}")
+        end = begin + tensor.nbytes
+        entries[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+        begin = end
+    content = json.dumps(entries, separators=(",", ":")).encode()
+    content += b" " * (-len(content) % 8)
+    return len(content).to_bytes(8, "little") + content
+
+
+def _unwritten(path: Path, size: int, error: OSError) -> str:
+    needed = f"{path} was not written: it needs {size / 2**20:.1f} MiB"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = shutil.disk_usage(path.parent).free / 2**20
+        return f"{needed} and {path.parent} has {free:.1f} MiB free: make room there, or write to another disk"
+    if error.errno == errno.EFBIG:
+        return f"{needed}, more than a file may have there: raise the limit (ulimit -f), or write to another disk"
+    return f"{path} was not written ({error.strerror}): check the folder, or write to another one"
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The text metadata of a safetensors file; empty where it has none, as a PyTorch file has none.
+
+    Raises:
+        BadInput: there is no such file, or it is damaged.
+    """
+    path = _checked(path)
+    if not _is_safetensors(path):
+        return {}
+    with safe_open(str(path), framework="pt") as file:
+        return dict(file.metadata() or {})
