@@ -25,7 +25,7 @@ def seasoning(*arguments: str | Path, expect: int = 0) -> str:
 
 def test_help_names_every_command_and_imports_no_torch() -> None:
     printed = seasoning("--help")
-    assert all(f" {name} " in printed for name in ("demo", "mix", "check", "evaluate", "report"))
+    assert all(f" {name} " in printed for name in ("demo", "mix", "check", "verify", "evaluate", "report"))
     probe = "import sys; from seasoning.cli import app; assert 'torch' not in sys.modules and 'timm' not in sys.modules"
     subprocess.run([sys.executable, "-c", probe], check=True)
 
@@ -72,7 +72,7 @@ def test_mixing_and_checking_files(finished: Path, tmp_path: Path) -> None:
     assert seasoning("check", *files).endswith("mix\n")
     assert "exists" in seasoning("mix", *files, "--weights", "0.25,0.75", "--out", out, expect=2)
     assert "sum to 1.25" in seasoning("mix", *files, "--weights", "0.5,0.75", "--out", tmp_path / "b", expect=2)
-    assert "expected numbers" in seasoning("mix", *files, "--weights", "half", "--out", tmp_path / "b", expect=2)
+    assert "unknown way to mix" in seasoning("mix", *files, "--weights", "half", "--out", tmp_path / "b", expect=2)
 
 
 def test_the_command_on_the_page_makes_the_soup(finished: Path, tmp_path: Path) -> None:
@@ -109,6 +109,20 @@ def test_options_of_the_wrong_form_exit_with_2(tmp_path: Path, options: list[str
     out = tmp_path / "run"
     assert words in seasoning("evaluate", "x.pt", "--arch", "resnet_small", *options, "--out", out, expect=2)
     assert not out.exists()
+
+
+def test_a_soup_is_verified_and_a_changed_one_is_not(finished: Path, tmp_path: Path) -> None:
+    soup, parts = (
+        tmp_path / "soup.safetensors",
+        [finished / "ingredients" / f"{name}.safetensors" for name in ("linf", "l2")],
+    )
+    seasoning("mix", *parts, "--weights", "uniform", "--out", soup)
+    assert "is what its recipe says" in seasoning("verify", soup, "--ingredients", *parts)
+    assert "is not ingredient 1 of the recipe" in seasoning("verify", soup, *parts[::-1], expect=1)
+    content = bytearray(soup.read_bytes())
+    content[-1] ^= 1
+    soup.write_bytes(content)
+    assert "is not what the recipe makes" in seasoning("verify", soup, *parts, expect=1)
 
 
 def test_evaluate_prints_intervals(finished: Path, tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ LAYERS = [
     ["threat", "noise", "outcomes"],
     ["geometry", "losses", "metrics", "checkpoint"],
     ["attacks", "models", "data", "soup"],
-    ["evaluation"],
+    ["calibration", "evaluation"],
     ["training", "search"],
     ["store", "selection"],
     ["report"],
     ["config"],
     ["ingredients", "measuring", "run_folder"],
-    ["experiment", "single"],
+    ["experiment", "making", "single"],
     ["cli"],
 ]
 NO_TORCH = [
