@@ -63,6 +63,8 @@ def main() -> None:
     """Print one line for each norm and loss, as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with train/ and test/; without it, the digits at 3 x 32 x 32")
+    parser.add_argument("--norm", choices=NORMS, help="only this one")
+    parser.add_argument("--loss", choices=LOSSES, action="append", help="only this one; repeatable")
     parser.add_argument("--images", type=int, default=1000, help="correctly classified images of each network")
     parser.add_argument("--steps", type=int, default=40, help="steps; the targeted loss shares them among its targets")
     parser.add_argument("--seeds", type=int, default=3)
@@ -79,9 +81,9 @@ def main() -> None:
         rows = right.nonzero().squeeze(1)[order]
         problems.append((model, images.test.x[rows], images.test.y[rows]))
     print("| threat | loss | ours, % | theirs, % | gap [95 %] | samples |\n| --- |" + " --- |" * 5, flush=True)
-    for norm in NORMS:
+    for norm in [arguments.norm] if arguments.norm else NORMS:
         threat = Threat(norm, images.radii[norm])
-        for loss in LOSSES:
+        for loss in arguments.loss or LOSSES:
             steps = arguments.steps // TARGETS if loss == "targeted-dlr" else arguments.steps
             stands: list[list[Tensor]] = [[], []]
             for model, x, y in problems:

@@ -63,8 +63,12 @@ def demo(
     spec = resolve(given, RunSpec().shrunk() if smoke else RunSpec())
     asked = None if resume and not given and not smoke else spec
     with _progress() as watch:
+        import torch
+
         from seasoning import experiment
 
+        # Networks as small as these gain nothing from a second thread, and on a busy machine two wait for each other.
+        torch.set_num_threads(1)
         finished = experiment.run(asked, out, watch=watch)
     for table in finished.tables:
         _print_table(table)

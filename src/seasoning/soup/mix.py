@@ -142,7 +142,13 @@ def rule_for(name: str, tensor: Tensor, policy: str) -> Rule:
 
 
 def combine(
-    out: Tensor, rule: Rule, parts: Iterable[Tensor], weights: Sequence[float], name: str, names: Sequence[str]
+    out: Tensor,
+    rule: Rule,
+    parts: Iterable[Tensor],
+    weights: Sequence[float],
+    scratch: Tensor,
+    name: str,
+    names: Sequence[str],
 ) -> None:
     """Mix pieces of one tensor; the arithmetic of every soup.
 
@@ -153,6 +159,7 @@ def combine(
             asked for. For `"sum"` and `"geometric"` those of weights other than 0 only; for `"geometric"` the whole
             tensors, since the bits of logarithms depend on where in a tensor they are taken.
         weights: One for each part.
+        scratch: `(2, N)` or longer, float64: memory that is used again for every piece, and stays in the cache.
         name: The tensor's name, for errors.
         names: What errors call the ingredients.
 
@@ -163,9 +170,13 @@ def combine(
     if rule == "geometric" and len(weights) > 1:
         out.copy_(geometric_mean([part.to(torch.float64, copy=True) for part in parts], weights))
     elif rule == "sum" and len(weights) > 1:
-        total = torch.zeros(out.shape, dtype=torch.float64, device=out.device)
-        for part, weight in zip(parts, weights, strict=True):
-            total.add_(part.to(torch.float64), alpha=weight)
+        total, wide = scratch[:, : len(out)]
+        for number, (part, weight) in enumerate(zip(parts, weights, strict=True)):
+            wide.copy_(part)
+            if number == 0:
+                torch.mul(wide, weight, out=total)
+            else:
+                total.add_(wide, alpha=weight)
         out.copy_(total)
     else:
         # One weight alone is 1: a copy keeps the ingredient's bits, signed zeros included.
@@ -293,10 +304,12 @@ def _mix_to(
     flat = [state[name].detach().reshape(-1) for state in states]
     # Elsewhere than on the CPU, one call for the whole tensor costs least; `combine` wants all of a geometric mean.
     size = PIECE if out.device.type == "cpu" and rule != "geometric" else max(len(out), 1)
+    scratch = torch.empty(2, min(size, len(out)), dtype=torch.float64, device=out.device)
+    numbers = [float(weights[place]) for place in used]
     for begin in range(0, len(out), size):
         piece = out[begin : begin + size]
         parts: Iterator[Tensor] = (each[begin : begin + size] for each in flat)
-        combine(piece, rule, parts, [float(weights[place]) for place in used], name, called)
+        combine(piece, rule, parts, numbers, scratch, name, called)
         require_safe(name, piece, states, called)
 
 

@@ -4,8 +4,10 @@ Ingredients are read piece by piece into one small buffer rather than mapped: ma
 memory until the file is closed, and copying from the system's cache costs less than the page faults do.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
@@ -166,7 +168,7 @@ def mix_files(
         raise BadInput(f"{target} exists: choose another name for the soup, or remove it first")
     with _opened(paths, target.parent) as ingredients:
         constants = constants_of(paths)
-        marks = [each.fingerprint() for each in ingredients]
+        marks = _fingerprints(ingredients)
         metadata = soup_metadata(marks, weights, policy=policy, constants=constants)
         like = ingredients[0].like
         parts = (values for _, values in mixed_spans(ingredients, weights, policy))
@@ -197,7 +199,7 @@ def verify_soup(soup: str | Path, ingredients: Sequence[str | Path]) -> Verifica
             sources = stack.enter_context(_opened(ingredients, temporary))
         except Mismatch as error:
             return Verification([str(error)], [])
-        marks = [each.fingerprint() for each in sources]
+        marks = _fingerprints(sources)
         problems = [_other_file(place, recipe.ingredients, marks, sources) for place in range(len(marks))]
         found = [problem for problem in problems if problem]
         if found:
@@ -215,6 +217,12 @@ def verify_soup(soup: str | Path, ingredients: Sequence[str | Path]) -> Verifica
     return Verification([problem] if problem else [], unchecked)
 
 
+def _fingerprints(ingredients: Sequence[_Ingredient]) -> list[str]:
+    # Hashing takes longer than mixing, and Python's lock is not held meanwhile.
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(_Ingredient.fingerprint, ingredients))
+
+
 def mixed_spans(
     ingredients: Sequence[_Ingredient], weights: Sequence[float], policy: str
 ) -> Iterator[tuple[_Span, Tensor]]:
@@ -222,6 +230,7 @@ def mixed_spans(
     like = ingredients[0].like
     whole = [tensor.numel() for name, tensor in like.items() if rule_for(name, tensor, policy) == "geometric"]
     read, mixed = torch.empty(2, 8 * max(PIECE, *whole, 0), dtype=torch.uint8)
+    scratch = torch.empty(2, PIECE, dtype=torch.float64)
     for span in _spans(like, policy):
         everyone = span.rule in ("largest", "equal")
         used = [place for place, weight in enumerate(weights) if weight != 0 or everyone]
@@ -230,7 +239,7 @@ def mixed_spans(
         size = sum(end - begin for _, begin, end in span.pieces) * span.dtype.itemsize
         part, out = read[:size].view(span.dtype), mixed[:size].view(span.dtype)
         numbers = [float(weights[place]) for place in used]
-        combine(out, span.rule, _parts(states, span.pieces, part), numbers, span.pieces[0].name, names)
+        combine(out, span.rule, _parts(states, span.pieces, part), numbers, scratch, span.pieces[0].name, names)
         sound = is_finite(out)
         for name, values in _apart(span, out):
             if not sound or is_variance(name):
