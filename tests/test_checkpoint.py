@@ -124,7 +124,7 @@ def test_damaged_files_are_refused(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("content", [b"", b"# A text, not a pickle", b"hello", b"12345678{ not json", b"PK and no zip"])
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.pt").write_bytes(content)
-    with pytest.raises(BadInput, match=r"a\.pt") as caught:
+    with pytest.raises(BadInput, match=r"a\.pt is .*damaged") as caught:
         load_ingredient(tmp_path / "a.pt")
     assert "run code" not in str(caught.value)
 

@@ -220,11 +220,18 @@ def _read_pickle(path: Path) -> State:
                 f"{path} is a pickle that wants to run code, which is refused ({reason}): "
                 "save only the parameters, with torch.save(model.state_dict(), …) or as safetensors"
             ) from error
-        raise BadInput(f"{path} is neither a safetensors nor a PyTorch file, or is damaged: copy it again") from error
+        raise BadInput(_unreadable(path)) from error
     except Exception as error:
-        # What damaged bytes make of torch's reader is not to be foretold.
-        raise BadInput(f"{path} is damaged ({error}): copy it again") from error
+        # What damaged bytes make of torch's reader is not to be foretold; its first sentence says what it met.
+        reason = str(error).split(". ")[0]
+        raise BadInput(
+            f"{path} is damaged ({reason}): copy it again" if _is_zip(path) else _unreadable(path)
+        ) from error
     return _tensors(content, path)
+
+
+def _unreadable(path: Path) -> str:
+    return f"{path} is neither a safetensors nor a PyTorch file, or is damaged: copy it again"
 
 
 def _is_zip(path: Path) -> bool:

@@ -97,9 +97,8 @@ def read_recipe(path: Path, count: int) -> Recipe:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(f"{path} holds a recipe that cannot be read ({error})") from error
     if len(recipe.ingredients) != count:
-        raise BadInput(
-            f"{path} is of {len(recipe.ingredients)} ingredients and {count} were given: give each, in their order"
-        )
+        wanted = len(recipe.ingredients)
+        raise BadInput(f"{path} is a soup of {wanted} ingredients, given: {count}; give each, in the recipe's order")
     return recipe
 
 

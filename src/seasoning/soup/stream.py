@@ -300,17 +300,20 @@ def _opened(paths: Sequence[str | Path], folder: Path) -> Iterator[list[_Ingredi
         for path in paths:
             located = locate(path)
             places: _Places = {}
+            loose = {name: each for name, each in located.items() if isinstance(each, Tensor)}
             try:
-                if Path(path).is_file():
+                if len(loose) < len(located):
                     own = stack.enter_context(Path(path).open("rb", buffering=0))
                     places = {name: (own, each.offset) for name, each in located.items() if isinstance(each, Place)}
-                loose = {name: each for name, each in located.items() if isinstance(each, Tensor)}
                 if loose:
                     folder.mkdir(parents=True, exist_ok=True)
                     copies = stack.enter_context(tempfile.TemporaryFile(buffering=0, dir=folder))
                     places |= _copied(loose, copies)
             except OSError as error:
-                raise SeasoningError(f"{path} cannot be opened, or copied to {folder} ({error.strerror})") from error
+                doing = "opened" if not loose else f"unpacked to {folder}"
+                raise SeasoningError(
+                    f"{path} could not be {doing} ({error.strerror}): make room for it, or save it as safetensors"
+                ) from error
             forms = {name: (each.dtype, tuple(each.shape)) for name, each in located.items()}
             like = found[0].like if found and forms == found[0].forms else _like(forms)
             difference = first_difference(found[0].like, like, found[0].name, str(path)) if found else None
