@@ -1,5 +1,7 @@
 """Models and data that several tests share, made in seconds."""
 
+import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +66,18 @@ def robust_model(robust_state: State) -> Classifier:
 def few(digits: dict[str, Samples]) -> Samples:
     """Forty test images, in batches of the whole."""
     return replace(digits["test"].take(torch.arange(40), "digits/few"), batch_size=40)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.fixture(scope="session")

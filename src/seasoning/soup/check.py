@@ -20,6 +20,7 @@ from torch import Tensor
 from seasoning.checkpoint import State
 from seasoning.errors import BadInput, Mismatch
 from seasoning.soup.mix import first_difference, is_finite, mix, names_for
+from seasoning.soup.recipe import alike
 
 
 __all__ = ["Likeness", "MixReport", "check_mixable"]
@@ -36,8 +37,6 @@ _BARRIER = 0.25
 _POINTS = (0.25, 0.5, 0.75)
 # Copies whose differences from the base have a cosine below this mostly undo each other.
 _OPPOSED = -0.5
-# Constants that differ by less are one set, rounded differently; neighbouring values of a pixel differ by 0.004.
-_SAME_CONSTANT = 1e-3
 # Elements of a tensor that are compared at a time: in float64, 2 MB of each ingredient.
 _SLICE = 2**18
 
@@ -146,15 +145,13 @@ def _require_constants(known: Sequence[Constants | None], called: Sequence[str])
     given = [(name, each) for name, each in zip(called, known, strict=True) if each is not None]
     for name, each in given[1:]:
         for what, one, other in zip(("mean", "std"), given[0][1], each, strict=True):
-            a, b = (torch.as_tensor(values, dtype=torch.float64).flatten() for values in (one, other))
-            # One number serves every channel.
-            alike = len(a) == len(b) or 1 in (len(a), len(b))
-            if not alike or float((a - b).abs().max()) > _SAME_CONSTANT:
+            a, b = (torch.as_tensor(values, dtype=torch.float64).flatten().tolist() for values in (one, other))
+            if not alike(a, b):
                 raise Mismatch(f"{given[0][0]} normalizes images with {what} {_listed(a)} and {name} with {_listed(b)}")
 
 
-def _listed(values: Tensor) -> str:
-    return f"({', '.join(f'{value:.4g}' for value in values.tolist())})"
+def _listed(values: Sequence[float]) -> str:
+    return f"({', '.join(f'{value:.4g}' for value in values)})"
 
 
 def _unknown(known: Sequence[Constants | None], called: Sequence[str]) -> list[str]:

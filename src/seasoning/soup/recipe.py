@@ -12,7 +12,7 @@ from seasoning.checkpoint import read_metadata
 from seasoning.errors import BadInput, Mismatch
 
 
-__all__ = ["Constants", "Recipe", "constants_of", "read_recipe", "soup_metadata"]
+__all__ = ["Constants", "Recipe", "alike", "constants_of", "read_recipe", "soup_metadata"]
 
 _RECIPE = "seasoning.soup"
 _TOLD_BY = (_RECIPE, "seasoning.ingredient")
@@ -73,7 +73,7 @@ def constants_of(paths: Sequence[str | Path]) -> Constants | None:
     known = [(path, told) for path in paths if Path(path).is_file() and (told := _told(Path(path)))]
     for path, told in known[1:]:
         for which, one, other in zip(Constants._fields, known[0][1], told, strict=True):
-            if not _alike(one, other):
+            if not alike(one, other):
                 raise Mismatch(
                     f"{known[0][0]} normalizes images with {which} {list(one)} and {path} with {list(other)}: "
                     "mix copies that see the same"
@@ -114,7 +114,8 @@ def _told(path: Path) -> Constants | None:
     return None
 
 
-def _alike(one: Sequence[float], other: Sequence[float]) -> bool:
+def alike(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two means, or two standard deviations, are one set; a single number serves every channel."""
     if 1 not in (len(one), len(other)) and len(one) != len(other):
         return False
     count = max(len(one), len(other))
