@@ -1,0 +1,72 @@
+"""What several commands share: the progress bar, and the reading of options."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+
+
+__all__ = ["numbers", "option", "progress"]
+
+# What a shell reports of a command that the user interrupted.
+_INTERRUPTED = 130
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, float, float], None]]:
+    """A bar with the time left, on standard error; when interrupted, says how to go on."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:<26}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task("starting", total=None)
+            yield lambda doing, done, total: progress.update(task, description=doing, completed=done, total=total)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def option(text: str) -> tuple[str, object]:
+    """Name and value of `name=value`; the value is read as TOML, and as plain text where it is none.
+
+    Raises:
+        BadInput: there is no equals sign.
+    """
+    from seasoning.config import parse_value
+    from seasoning.errors import BadInput
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise BadInput(f"--option {text!r}: expected name=value, such as activation=silu")
+    return name, parse_value(value)
+
+
+def numbers(option: str, text: str) -> tuple[float, ...]:
+    """Numbers with commas between; `option` names the place in the error.
+
+    Raises:
+        BadInput: a part is no number.
+    """
+    from seasoning.errors import BadInput
+
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise BadInput(f"{option} {text!r}: expected numbers with commas between, such as 0.5,0.3,0.2") from error
