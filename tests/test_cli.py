@@ -75,6 +75,21 @@ def test_mixing_and_checking_files(finished: Path, tmp_path: Path) -> None:
     assert "unknown way to mix" in seasoning("mix", *files, "--weights", "half", "--out", tmp_path / "b", expect=2)
 
 
+def test_checking_says_it_for_every_group_of_layers(finished: Path) -> None:
+    linf, *copies = [finished / "ingredients" / f"{name}.safetensors" for name in ("linf", "l2", "l1")]
+    *_, header, whole, _, _, fully, stem, verdict = seasoning("check", *copies, "--layers").splitlines()
+    assert header.split() == ["lowest", "cosine", "largest", "distance"]
+    assert (whole.split()[0], fully.split()[0], stem.split()[0], verdict) == ("all", "fc", "stem", "mix")
+    from seasoning.checkpoint import load_ingredient
+    from seasoning.soup import check_mixable
+
+    states = [load_ingredient(path) for path in copies]
+    found = check_mixable(states, base=load_ingredient(linf)).groups["fc"]
+    *_, last = [line for line in seasoning("check", *copies, "--base", linf, "--layers").splitlines() if "fc" in line]
+    expected = (found.cosines[0, 1], found.distances[0, 1], found.differences[0, 1])
+    assert last.split()[1:] == [f"{value:.3f}" for value in expected]
+
+
 def test_the_command_on_the_page_makes_the_soup(finished: Path, tmp_path: Path) -> None:
     page = (finished / "report.html").read_text()
     command = re.search(r"seasoning (mix .*) --out my-soup.safetensors", page)
