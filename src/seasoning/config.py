@@ -127,15 +127,10 @@ def resolve(settings: Sequence[str], spec: S) -> S:
         key, equals, text = setting.partition("=")
         if not equals:
             raise BadInput(f"setting {setting!r}: expected key=value, such as {known[0]}=1")
-        if key not in known:
+        *path, last = key.split(".")
+        if not _known(key, known) or not isinstance(section := _section(content, path), dict):
             unknown.append(UnknownName("setting", key, known))
             continue
-        *path, last = key.split(".")
-        section = content
-        for name in path:
-            # A section that may be left out starts with what it says by default.
-            section[name] = section[name] or {}
-            section = section[name]
         section[last] = parse_value(text)
     return _validated(content, type(spec), unknown)
 
@@ -149,7 +144,7 @@ def read_spec(content: Mapping[str, Any], kind: type[S]) -> S:
     """
     known = list(keys_of(kind))
     sections = {key.rpartition(".")[0] for key in known}
-    strange = [key for key in _keys(content) if key not in known and key not in sections]
+    strange = [key for key in _keys(content) if not _known(key, known) and key not in sections]
     return _validated(content, kind, [UnknownName("setting", key, known) for key in strange])
 
 
@@ -162,6 +157,22 @@ def keys_of(kind: type[Spec], prefix: str = "") -> Iterator[str]:
             yield from keys_of(section, f"{prefix}{name}.")
         else:
             yield prefix + name
+
+
+def _known(key: str, known: Sequence[str]) -> bool:
+    """Whether a key is a setting, or an entry of one that is a table, such as the options of an architecture."""
+    return any(key == each or key.startswith(f"{each}.") for each in known)
+
+
+def _section(content: dict[str, Any], path: Sequence[str]) -> Any:
+    """The part of nested settings at a path; a section that was left out is made."""
+    section: Any = content
+    for name in path:
+        if not isinstance(section, dict):
+            return None
+        section[name] = {} if section.get(name) is None else section[name]
+        section = section[name]
+    return section
 
 
 def _validated(content: Mapping[str, Any], kind: type[S], unknown: Sequence[UnknownName]) -> S:

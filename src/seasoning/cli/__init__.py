@@ -8,8 +8,10 @@ import typer
 
 from seasoning.cli.demo import demo
 from seasoning.cli.evaluate import evaluate
+from seasoning.cli.recipes import recipes
 from seasoning.cli.report import report
 from seasoning.cli.soups import check, mix, verify
+from seasoning.cli.train import train
 from seasoning.errors import SeasoningError
 
 
@@ -32,8 +34,9 @@ def _seasoning(
 
 
 # In the order of `--help`.
-for command in (demo, mix, check, verify, evaluate, report):
+for command in (demo, train, mix, check, verify, evaluate, report):
     app.command()(command)
+app.add_typer(recipes, name="recipes")
 
 
 def main() -> None:

@@ -88,6 +88,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     on_step: Callable[[Report], None] = lambda report: None,
     on_epoch: Callable[[int, Scores], None] = lambda epoch, scores: None,
+    on_best: Callable[[State, int], None] = lambda state, epoch: None,
     device: str | None = None,
     trackers: Sequence[str] = (),
     logs: Path | None = None,
@@ -108,6 +109,7 @@ def train(
         stop: Asked after each step and validation; when it says so, the state is written and training ends.
         on_step: Told where the training is.
         on_epoch: Told each epoch (from 0) and its scores, those before a resume included.
+        on_best: Told the parameters of each best epoch so far, and the epoch (from 0).
         device: `"cpu"` stays there; by default accelerate chooses.
         trackers: Names of accelerate's experiment trackers.
         logs: The folder that trackers may write to.
@@ -141,7 +143,7 @@ def train(
                 on_step(run.report())
                 run.save_if_due(save_seconds)
                 run.stop_if(stop)
-            scores = run.validate(validate)
+            scores = run.validate(validate, on_best)
             on_epoch(run.progress.epoch - 1, scores)
             run.stop_if(stop)
     if trackers:
@@ -316,7 +318,7 @@ class _Run:
         objective = self._objectives[self.progress.epoch]
         return objective(self._model, x, y, seed=seed, state=self.progress.objective)
 
-    def validate(self, validate: Callable[[nn.Module], Scores]) -> Scores:
+    def validate(self, validate: Callable[[nn.Module], Scores], on_best: Callable[[State, int], None]) -> Scores:
         """Score the epoch that ends, keep its parameters if none before were better, and write the state."""
         begun, progress = time.monotonic(), self.progress
         self._model.eval()
@@ -325,6 +327,7 @@ class _Run:
             # Later epochs win ties: they have seen more of the schedule.
             if not progress.scores or scores.chosen >= max(each.chosen for each in progress.scores):
                 self._best, progress.best_epoch = _copied(measured.network), progress.epoch
+                on_best(self._best, progress.epoch)
         progress.scores.append(scores)
         progress.epoch, progress.step = progress.epoch + 1, 0
         progress.lost, progress.right, progress.seen = 0.0, 0.0, 0
