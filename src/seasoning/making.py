@@ -17,7 +17,7 @@ from seasoning.models import Classifier, build_model
 from seasoning.soup import MixReport, check_mixable, mix, mix_files, soup_metadata
 from seasoning.soup.buffers import require_policy
 from seasoning.soup.mix import MEASURED
-from seasoning.soup.recipe import constants_of
+from seasoning.soup.recipe import Constants, constants_of
 from seasoning.threat import Threat
 
 
@@ -76,7 +76,7 @@ def make_soup(
     mixed = mix(states, weights, policy="geometric", names=names)
     samples = training_images(data)
     constants = constants_of(paths)
-    model = _built(architecture, samples, options)
+    model = _built(architecture, samples, options, constants)
     model.load(mixed)
     calibrate(model, samples, threats, seed=seed)
     marks = [fingerprint(state) for state in states]
@@ -110,13 +110,18 @@ def check_checkpoints(
     if architecture is not None and data is not None:
         samples = training_images(data)
         rows = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:_IMAGES]
-        loss = partial(_mean_loss, _built(architecture, samples, options), samples.take(rows, "few"))
+        agreed = next((each for each in constants if each is not None), None)
+        loss = partial(_mean_loss, _built(architecture, samples, options, agreed), samples.take(rows, "few"))
     return check_mixable(states, loss, names, constants)
 
 
-def _built(architecture: str, samples: Samples, options: Mapping[str, Any] | None) -> Classifier:
+def _built(
+    architecture: str, samples: Samples, options: Mapping[str, Any] | None, constants: Constants | None
+) -> Classifier:
+    """A network that normalizes images as the ingredients say, or as is usual for the architecture."""
+    told = {} if constants is None else constants._asdict()
     channels = samples.x.shape[1]
-    return build_model(architecture, num_classes=samples.classes, in_chans=channels, **(options or {}))
+    return build_model(architecture, num_classes=samples.classes, in_chans=channels, **told, **(options or {}))
 
 
 def _mean_loss(model: Classifier, samples: Samples, state: State) -> float:

@@ -91,7 +91,8 @@ def prepare(
     identity = _identity(spec, parts, start)
     _check_folder(folder, resume)
     with claimed(folder):
-        _write_json(folder / _RECIPE, {"recipe": name, "init": None if init is None else str(init), **identity})
+        if accept_changes or not (folder / STATE).exists():
+            _write_json(folder / _RECIPE, {"recipe": name, "start": None if init is None else str(init), **identity})
 
         def keep(state: State, epoch: int, file: str = BEST) -> None:
             told = {"name": name, "epoch": epoch + 1, "epochs": spec.schedule.epochs, "smoke": spec.smoke}

@@ -154,7 +154,7 @@ def test_a_training_cut_off_anywhere_ends_with_the_same_bits(
     # Epochs of 2 steps (or 6): the first is cut inside, and the second at its end and inside.
     whole = run(digits, objectives, validate, settings, network(options))
     state, steps = tmp_path / "state", iter(range(100))
-    with pytest.raises(Stopped, match=f"{state} goes on from there"):
+    with pytest.raises(Stopped, match=f"{state} goes on from the last good step"):
         run(digits, objectives, validate, settings, network(options), resume=state, stop=lambda: next(steps) >= cut - 1)
     seen: list[int] = []
     torch.manual_seed(1234)

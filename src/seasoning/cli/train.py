@@ -13,6 +13,7 @@ from seasoning.cli.shared import INTERRUPTED, progress
 
 
 if TYPE_CHECKING:
+    from seasoning.recipe import RecipeSpec
     from seasoning.training import Report, Scores
 
 
@@ -52,25 +53,17 @@ def train(
     SIGTERM saves the state and exits with 75, Ctrl-C with 130; after either, and after a crash, --resume goes on and
     ends with the same parameters.
     """
-    from seasoning.config import resolve
     from seasoning.errors import BadInput, Stopped
-    from seasoning.recipe import find_recipe, read_recipe_file
 
     if device not in (None, "cpu"):
-        raise BadInput(f"--device {device}: expected cpu; without the option a GPU is used where there is one")
-    name, path = find_recipe(recipe)
-    spec = read_recipe_file(path)
-    spec = resolve([*([f"data.source='{data}'"] if data is not None else []), *(settings or [])], spec)
-    spec = spec.shrunk() if smoke else spec
+        raise BadInput(f"--device {device}: expected cpu, or no option for a GPU where there is one")
+    name, spec = _asked(recipe, data, settings or [], smoke)
     folder = out or Path("runs/train") / (f"{name}-smoke" if smoke else name)
     with stopping() as caught, progress() as watch:
-        import torch
-
         from seasoning.preparing import prepare
 
         if smoke:
-            # A network so small gains nothing from a second thread, and on a busy machine two wait for each other.
-            torch.set_num_threads(1)
+            _take_one_thread()
         shown = _Shown(watch)
         try:
             best = prepare(
@@ -93,6 +86,24 @@ def train(
     if spec.smoke:
         print("Smoke run: it only tried the machinery, the numbers mean nothing.")
     print(f"ingredient: {best}")
+
+
+def _asked(recipe: str, data: str | None, settings: list[str], smoke: bool) -> tuple[str, "RecipeSpec"]:
+    """The name of the recipe, and what it says with the settings applied."""
+    from seasoning.config import resolve
+    from seasoning.recipe import find_recipe, read_recipe_file
+
+    name, path = find_recipe(recipe)
+    # As TOML a path needs no escapes between single quotes.
+    spec = resolve([*([f"data.source='{data}'"] if data is not None else []), *settings], read_recipe_file(path))
+    return name, spec.shrunk() if smoke else spec
+
+
+def _take_one_thread() -> None:
+    import torch
+
+    # A network so small gains nothing from a second one, and on a busy machine two wait for each other.
+    torch.set_num_threads(1)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Training: what is lowered, how images are attacked meanwhile, and the resumable loop."""
 
 from seasoning.training.attacking import BATCH_NORMS, TrainingAttack
-from seasoning.training.engine import Report, Trained, train
+from seasoning.training.engine import Trained, train
 from seasoning.training.objectives import (
     OBJECTIVES,
     Lowered,
@@ -16,6 +16,7 @@ from seasoning.training.objectives import (
     nominal,
     sat,
 )
+from seasoning.training.report import Report
 from seasoning.training.settings import Settings
 from seasoning.training.steepest import multi_steepest
 from seasoning.training.validation import Scores, validator

@@ -25,12 +25,13 @@ from seasoning.errors import BadInput, SeasoningError, Stopped
 from seasoning.models import Classifier
 from seasoning.training.augment import crop_and_flip
 from seasoning.training.objectives import Lowered, Objective
+from seasoning.training.report import Clock, Report
 from seasoning.training.settings import Settings, rate_share
 from seasoning.training.state import read_state, write_state
 from seasoning.training.validation import Scores
 
 
-__all__ = ["Report", "Trained", "train"]
+__all__ = ["Trained", "train"]
 
 _LARGEST_SEED = (1 << 62) - 1
 # Parts of a batch, and crops beside attacks, draw from seeds apart from each other.
@@ -47,30 +48,6 @@ class Trained(NamedTuple):
     epoch: int
     scores: list[Scores]
     last: State
-
-
-class Report(NamedTuple):
-    """Where a training is, after a step.
-
-    Args:
-        epoch: From 0.
-        epochs: In all.
-        share: Of all steps, those taken.
-        loss: Mean over the epoch so far.
-        right: Share of the images trained on, as attacked, that were classified correctly in the epoch so far.
-        speed: Images a second in this process, training steps only.
-        left: Seconds left, validations included.
-        scores: Of the last validation.
-    """
-
-    epoch: int
-    epochs: int
-    share: float
-    loss: float
-    right: float
-    speed: float
-    left: float
-    scores: Scores | None
 
 
 def train(
@@ -213,7 +190,7 @@ class _Run:
         self._per_epoch = math.ceil(len(samples) / settings.batch_size)
         self.progress = _Progress()
         self._saved = time.monotonic()
-        self._clock = _Clock()
+        self._clock = Clock()
 
     def restore(self, accept_changes: bool) -> None:
         """Take over the state that is kept, if there is one."""
@@ -376,13 +353,13 @@ class _Run:
     def _kept(self) -> str:
         if self._path is None or not self._path.exists():
             return "no state is kept"
-        return f"the state in {self._path} goes on from there"
+        return f"the state in {self._path} goes on from the last good step"
 
     def _require_finite(self, what: str, value: float, number: int) -> None:
         if not math.isfinite(value):
             raise SeasoningError(
                 f"the {what} became {value} in epoch {self.progress.epoch + 1}, step {number + 1}: "
-                f"lower the learning rate or the radius of the threat; {self._kept()}, with the last good parameters"
+                f"lower the learning rate or the radius of the threat; {self._kept()}"
             )
 
     @contextmanager
@@ -400,26 +377,6 @@ class _Run:
                 f"of {device}: set accumulate={parts}, which takes the same batch in {parts} parts, or a smaller "
                 "batch_size"
             ) from error
-
-
-class _Clock:
-    """Seconds that steps and validations took in this process."""
-
-    def __init__(self) -> None:
-        self._steps = self._seconds = self._images = self._validations = self._validating = 0.0
-
-    def stepped(self, seconds: float, images: int) -> None:
-        self._steps, self._seconds, self._images = self._steps + 1, self._seconds + seconds, self._images + images
-
-    def validated(self, seconds: float) -> None:
-        self._validations, self._validating = self._validations + 1, self._validating + seconds
-
-    def speed(self) -> float:
-        return self._images / max(self._seconds, 1e-9)
-
-    def left(self, steps: int, validations: int) -> float:
-        each = self._validating / self._validations if self._validations else 0.0
-        return steps * self._seconds / max(self._steps, 1) + validations * each
 
 
 def _copied(network: nn.Module) -> State:

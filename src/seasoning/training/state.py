@@ -38,7 +38,8 @@ def read_state(path: Path, identity: Mapping[str, Any], *, accept_changes: bool)
         there, layout = content["identity"], content.pop("layout", None)
     except Exception as error:
         # What damaged bytes make of torch's reader is not to be foretold.
-        raise BadInput(f"{path} is damaged ({error}): remove it, and this training starts again") from error
+        reason = str(error).split(". ")[0]
+        raise BadInput(f"{path} is damaged ({reason}): remove it, and this training starts again") from error
     if layout != _LAYOUT:
         raise BadInput(f"{path} was written by another version of seasoning: remove it, and this training starts again")
     if there != dict(identity) and not accept_changes:
