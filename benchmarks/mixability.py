@@ -25,8 +25,8 @@ from seasoning.models import Classifier, build_model
 from seasoning.report.tables import percent
 from seasoning.soup import MixReport, check_mixable, mix
 from seasoning.threat import Threat
-from seasoning.training import Objective, adversarial, nominal
-from seasoning.training.loop import cosine_rate
+from seasoning.training import Objective, TrainingAttack, adversarial, nominal
+from seasoning.training.settings import cosine_rate
 
 
 PARTS = split_samples(load_source("digits"), {"train": 900, "loss": 100, "truth": 400})
@@ -123,7 +123,7 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = heat * family.rate * cosine_rate(step, steps, 0.1)
             optimizer.zero_grad(set_to_none=True)
-            lower(model, samples.x[rows], samples.y[rows], step).backward()
+            lower(model, samples.x[rows], samples.y[rows], seed=step, state={}).loss.backward()
             nn.utils.clip_grad_norm_(model.network.parameters(), 1.0)
             optimizer.step()
             step += 1
@@ -137,7 +137,7 @@ def with_new_head(family: Family, state: State, seed: int) -> State:
 
 def sets(family: Family, seed: int) -> Iterator[tuple[str, list[State]]]:
     """Kinds of sets, and their ingredients."""
-    full, robust = family.epochs, adversarial(Threat("linf", 0.15), 3)
+    full, robust = family.epochs, adversarial(Threat("linf", 0.15), TrainingAttack(steps=3))
     base, other = (fit(family, None, each, epochs=full) for each in (seed, seed + 100))
 
     def tuned(number: int, start: State = base, *, heat: float, epochs: int, **more: Any) -> State:

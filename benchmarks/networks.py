@@ -1,6 +1,7 @@
 """The images and networks that the benchmarks attack; trained on first use, then kept under `runs/benchmarks`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,12 +9,14 @@ import torch
 from torch import nn
 
 from seasoning.checkpoint import load_ingredient, save_state
+from seasoning.config import RunSpec
 from seasoning.data import Samples, load_source, split_samples
 from seasoning.evaluation import evaluate
+from seasoning.ingredients import settings_of
 from seasoning.metrics import accuracy
 from seasoning.models import Classifier, build_model
 from seasoning.threat import Norm, Threat
-from seasoning.training import adversarial, nominal, train
+from seasoning.training import Scores, TrainingAttack, adversarial, nominal, train
 
 
 KEPT = Path("runs/benchmarks")
@@ -64,17 +67,18 @@ def network(name: str, images: Bench, epochs: int = 4, most: int = 20_000) -> Cl
     part = samples.take(rows[200 : 200 + most], "train")
     # Small sets take more epochs to learn anything.
     times = max(1, 4000 // len(part))
-    objectives = [nominal()] * (times * epochs // 2) + [adversarial(Threat("l2", images.radii["l2"]), 2)] * epochs
+    objectives = [nominal()] * (times * epochs // 2) + [
+        adversarial(Threat("l2", images.radii["l2"]), TrainingAttack(steps=2))
+    ] * epochs
     trained = train(
-        model.network,
         model,
         part,
         objectives,
         # The last epoch, so later ones must not score less.
-        lambda each: 0.0,
-        rate=0.1,
-        batch_size=128 if len(part) > 5000 else 32,
-        on_epoch=lambda epoch, score: print(f"training {name}: epoch {epoch + 1} of {len(objectives)}", flush=True),
+        lambda each: Scores(0.0),
+        replace(settings_of(RunSpec(), 0.1), batch_size=128 if len(part) > 5000 else 32),
+        device="cpu",
+        on_epoch=lambda epoch, scores: print(f"training {name}: epoch {epoch + 1} of {len(objectives)}", flush=True),
     )
     model.load(trained.state)
     KEPT.mkdir(parents=True, exist_ok=True)

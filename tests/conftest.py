@@ -11,12 +11,11 @@ import torch
 from seasoning.checkpoint import State
 from seasoning.config import RunSpec
 from seasoning.data import Samples, load_source, split_samples
-from seasoning.evaluation import evaluate
 from seasoning.experiment import run
-from seasoning.metrics import accuracy
+from seasoning.ingredients import settings_of
 from seasoning.models import Classifier, build_model
 from seasoning.threat import Threat
-from seasoning.training import Objective, adversarial, nominal, train
+from seasoning.training import Objective, TrainingAttack, adversarial, nominal, train, validator
 
 
 torch.set_num_threads(1)
@@ -34,13 +33,13 @@ def fit(parts: dict[str, Samples], objectives: list[Objective], start: State | N
         torch.manual_seed(seed)
         model = build_model("resnet_small", num_classes=10, state=start)
     trained = train(
-        model.network,
         model,
         parts["train"],
         objectives,
-        lambda each: accuracy(evaluate(each, parts["validation"])).value,
-        rate=0.1,
+        validator(parts["validation"], [], 1, seed),
+        settings_of(RunSpec(), 0.1),
         seed=seed,
+        device="cpu",
     )
     return trained.state
 
@@ -54,7 +53,7 @@ def nominal_state(digits: dict[str, Samples]) -> State:
 @pytest.fixture(scope="session")
 def robust_state(digits: dict[str, Samples], nominal_state: State) -> State:
     """Its fine-tuned copy, somewhat robust to l_inf."""
-    return fit(digits, [adversarial(Threat("linf", 0.1), 4)] * 4, nominal_state)
+    return fit(digits, [adversarial(Threat("linf", 0.1), TrainingAttack(steps=4))] * 4, nominal_state)
 
 
 @pytest.fixture(scope="session")

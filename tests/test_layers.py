@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "src" / "seasoning"
 # Lowest first; a module may import from lower layers and from its own folder. The order inside the vocabulary, the acts
 # and the entry is written as layers of its own.
 LAYERS = [
-    ["errors", "files"],
+    ["differences", "errors", "files"],
     ["threat", "noise", "outcomes", "writing"],
     ["geometry", "losses", "metrics", "checkpoint"],
     ["attacks", "models", "data", "soup"],
@@ -22,11 +22,13 @@ LAYERS = [
     ["store", "selection"],
     ["report"],
     ["config"],
+    ["recipe"],
     ["ingredients", "measuring", "run_folder"],
-    ["experiment", "making", "single"],
+    ["experiment", "making", "preparing", "single"],
     ["cli"],
 ]
 NO_TORCH = [
+    "differences",
     "errors",
     "files",
     "threat",
@@ -37,6 +39,7 @@ NO_TORCH = [
     "search",
     "report",
     "config",
+    "recipe",
     "cli",
 ]
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -10,7 +10,19 @@ from seasoning.errors import BadInput, SeasoningError, UnknownName
 from seasoning.threat import Threat
 
 
-__all__ = ["DataSpec", "EvaluationSpec", "RunSpec", "TrainingSpec", "parse_value", "resolve"]
+__all__ = [
+    "DataSpec",
+    "EvaluationSpec",
+    "RunSpec",
+    "Spec",
+    "TrainingSpec",
+    "keys_of",
+    "parse_value",
+    "read_spec",
+    "resolve",
+]
+
+S = TypeVar("S", bound="Spec")
 
 Count = Annotated[int, Field(ge=1)]
 Epochs = Annotated[int, Field(ge=0)]
@@ -18,11 +30,13 @@ Seed = Annotated[int, Field(ge=0, le=2**62)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Spec(BaseModel):
+class Spec(BaseModel):
+    """Settings as a frozen value; unknown keys are refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DataSpec(_Spec):
+class DataSpec(Spec):
     """The data set, the sizes of its four parts, and its shifts."""
 
     source: str = Field(default="digits", description="Name of the data set.")
@@ -39,7 +53,7 @@ class DataSpec(_Spec):
         return {part: getattr(self, part) for part in ("train", "validation", "selection", "test")}
 
 
-class TrainingSpec(_Spec):
+class TrainingSpec(Spec):
     """How the ingredients are trained: one from scratch, the others as its fine-tuned copies."""
 
     architecture: str = Field(default="resnet_small", description="Name of the network.")
@@ -55,7 +69,7 @@ class TrainingSpec(_Spec):
     nominal_rate: Rate = Field(default=0.1, description="Peak learning rate of the nominal fine-tune.")
 
 
-class EvaluationSpec(_Spec):
+class EvaluationSpec(Spec):
     """How models are attacked when they are measured."""
 
     suite: str = Field(default="default", description="Named protocol: which attack stands for each norm.")
@@ -63,7 +77,7 @@ class EvaluationSpec(_Spec):
     steps: Count | None = Field(default=None, description="Steps of every attack instead of the protocol's own.")
 
 
-class RunSpec(_Spec):
+class RunSpec(Spec):
     """A whole run: train ingredients, mix, search, measure, report."""
 
     seed: Annotated[int, Field(ge=0, le=2**62)] = Field(default=0, description="Seed of training and random starts.")
@@ -98,48 +112,95 @@ class RunSpec(_Spec):
         return self.model_copy(update=changes)
 
 
-def resolve(settings: Sequence[str], spec: RunSpec) -> RunSpec:
+def resolve(settings: Sequence[str], spec: S) -> S:
     """A spec with `key=value` settings applied, such as `training.base_epochs=1` or `threats=["linf:0.1", …]`.
 
     Values are read as TOML, and as plain text where they are none.
 
     Raises:
-        UnknownName: a key that no spec has.
+        UnknownName: a key that the spec has not.
         BadInput: a setting that is not `key=value`, several unknown keys, or values out of range; all are listed.
     """
     content = spec.model_dump()
-    known, unknown = list(_keys(content)), list[UnknownName]()
+    known, unknown = list(keys_of(type(spec))), list[UnknownName]()
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise BadInput(f"setting {setting!r}: expected key=value, such as training.base_epochs=1")
-        if key not in known:
+            raise BadInput(f"setting {setting!r}: expected key=value, such as {known[0]}=1")
+        *path, last = key.split(".")
+        if not _known(key, known) or not isinstance(section := _section(content, path), dict):
             unknown.append(UnknownName("setting", key, known))
             continue
-        *path, last = key.split(".")
-        section = content
-        for name in path:
-            section = section[name]
         section[last] = parse_value(text)
+    return _validated(content, type(spec), unknown)
+
+
+def read_spec(content: Mapping[str, Any], kind: type[S]) -> S:
+    """A spec from nested settings, such as a TOML file holds.
+
+    Raises:
+        UnknownName: a key that such a spec has not.
+        BadInput: several unknown keys, missing ones, or values out of range; all are listed.
+    """
+    known = list(keys_of(kind))
+    sections = {key.rpartition(".")[0] for key in known}
+    strange = [key for key in _keys(content) if not _known(key, known) and key not in sections]
+    return _validated(content, kind, [UnknownName("setting", key, known) for key in strange])
+
+
+def keys_of(kind: type[Spec], prefix: str = "") -> Iterator[str]:
+    """The settings of a spec, those of its sections with dots: `training.base_epochs`."""
+    for name, field in kind.model_fields.items():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        section = next((each for each in kinds if isinstance(each, type) and issubclass(each, Spec)), None)
+        if section is not None:
+            yield from keys_of(section, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _known(key: str, known: Sequence[str]) -> bool:
+    """Whether a key is a setting, or an entry of one that is a table, such as the options of an architecture."""
+    return any(key == each or key.startswith(f"{each}.") for each in known)
+
+
+def _section(content: dict[str, Any], path: Sequence[str]) -> Any:
+    """The part of nested settings at a path; a section that was left out is made."""
+    section: Any = content
+    for name in path:
+        if not isinstance(section, dict):
+            return None
+        section[name] = {} if section.get(name) is None else section[name]
+        section = section[name]
+    return section
+
+
+def _validated(content: Mapping[str, Any], kind: type[S], unknown: Sequence[UnknownName]) -> S:
+    """The spec, unless something is wrong with it; then everything that is."""
     try:
-        resolved = RunSpec.model_validate(content)
+        made = kind.model_validate(content)
     except ValidationError as error:
-        raise BadInput("\n".join([*map(str, unknown), *map(_complaint, error.errors())])) from error
+        others = [each for each in error.errors() if each["type"] != "extra_forbidden"]
+        if others or not unknown:
+            raise BadInput("\n".join([*map(str, unknown), *map(_complaint, others or error.errors())])) from error
     if len(unknown) == 1:
         raise unknown[0]
     if unknown:
         raise BadInput("\n".join(map(str, unknown)))
-    return resolved
+    return made
 
 
 def _complaint(error: Mapping[str, Any]) -> str:
     place = ".".join(map(str, error["loc"]))
-    return f"setting {place}={error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+    if error["type"] == "missing":
+        return f"setting {place} is missing"
+    given = f"setting {place}={error['input']!r}: " if place else ""
+    return given + str(error["msg"]).removeprefix("Value error, ")
 
 
 def _keys(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in content.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             yield from _keys(value, f"{prefix}{name}.")
         else:
             yield prefix + name

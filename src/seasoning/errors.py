@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-__all__ = ["BadInput", "Mismatch", "RunConflict", "SeasoningError", "UnknownName", "nearest"]
+__all__ = ["BadInput", "Mismatch", "RunConflict", "SeasoningError", "Stopped", "UnknownName", "nearest"]
 
 
 _MOST_LISTED = 30
@@ -24,6 +24,10 @@ class Mismatch(SeasoningError, ValueError):
 
 class RunConflict(SeasoningError):
     """An output folder that holds something else than what was asked for."""
+
+
+class Stopped(SeasoningError):
+    """Work that was asked to stop, and can be gone on with."""
 
 
 class UnknownName(SeasoningError, LookupError):

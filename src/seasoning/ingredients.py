@@ -5,27 +5,31 @@ the robust start (Croce et al. 2023, section 5).
 """
 
 import json
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
-from seasoning import metrics
-from seasoning.attacks import Attack, apgd
 from seasoning.checkpoint import State, load_ingredient, read_metadata, save_state
 from seasoning.config import RunSpec
-from seasoning.data import Samples
+from seasoning.data import SOURCES, Samples, load_source, split_samples
 from seasoning.errors import BadInput
-from seasoning.evaluation import evaluate
 from seasoning.models import Classifier, build_model
 from seasoning.threat import Threat
-from seasoning.training import Objective, adversarial, nominal, train
+from seasoning.training import Objective, Settings, TrainingAttack, adversarial, nominal, train, validator
 
 
-__all__ = ["Prepared", "Recipe", "network_for", "prepare_ingredient", "recipes"]
+__all__ = [
+    "Prepared",
+    "Recipe",
+    "ingredient_metadata",
+    "network_for",
+    "prepare_ingredient",
+    "recipes",
+    "settings_of",
+    "training_images",
+]
 
 _METADATA = "seasoning.ingredient"
 
@@ -37,7 +41,6 @@ class Recipe(NamedTuple):
         name: Its name and that of its file.
         threat: What it becomes robust to; `None` for clean images.
         objectives: One for each epoch.
-        attack: Measures it on the validation split after each epoch; `None` for clean accuracy.
         rate: Peak learning rate.
         work: Passes that an epoch takes, roughly.
     """
@@ -45,7 +48,6 @@ class Recipe(NamedTuple):
     name: str
     threat: Threat | None
     objectives: Sequence[Objective]
-    attack: Attack | None
     rate: float
     work: float
 
@@ -64,9 +66,10 @@ def recipes(spec: RunSpec) -> list[Recipe]:
     base, *others = [Threat.parse(text) for text in spec.threats]
     half = Threat(base.norm, base.eps / 2)
     clean = [nominal()]
+    attack = TrainingAttack(steps=training.attack_steps)
 
     def against(threat: Threat) -> list[Objective]:
-        return [adversarial(threat, training.attack_steps)]
+        return [adversarial(threat, attack)]
 
     # Straight at its full radius the base stalls: it first learns the clean images, then half the radius.
     climb = clean * training.warmup_nominal + against(half) * training.warmup_half
@@ -77,11 +80,10 @@ def recipes(spec: RunSpec) -> list[Recipe]:
     ]
     made = []
     for name, threat, objectives, rate in plans:
-        attack = None if threat is None else partial(apgd, loss="ce", steps=training.attack_steps)
         passes = 3 * spec.data.train
         if threat is not None:
             passes += training.attack_steps * (2 * spec.data.train + spec.data.validation)
-        made.append(Recipe(name, threat, objectives, attack, rate, passes))
+        made.append(Recipe(name, threat, objectives, rate, passes))
     return made
 
 
@@ -118,38 +120,72 @@ def prepare_ingredient(
     with torch.random.fork_rng():
         torch.manual_seed(spec.seed)
         model = network_for(spec, parts["train"], start)
-    validation = parts["validation"]
-
-    def validate(model: nn.Module) -> float:
-        if recipe.attack is None:
-            return metrics.accuracy(evaluate(model, validation)).value
-        outcomes = evaluate(model, validation, attack=recipe.attack, threat=recipe.threat, seed=spec.seed)
-        return metrics.robust_accuracy(outcomes).value
-
+    threats = [] if recipe.threat is None else [recipe.threat]
     unfinished = folder / f"{recipe.name}.training"
     trained = train(
-        model.network,
         model,
         parts["train"],
         recipe.objectives,
-        validate,
-        rate=recipe.rate,
-        batch_size=spec.training.batch_size,
+        validator(parts["validation"], threats, spec.training.attack_steps, spec.seed),
+        settings_of(spec, recipe.rate),
         seed=spec.seed,
         resume=unfinished,
         identity={"ingredient": recipe.name, "seed": spec.seed},
-        on_epoch=lambda epoch, score: advance(),
+        on_epoch=lambda epoch, scores: advance(),
+        # A run measures on the processor, and so gives the same numbers everywhere.
+        device="cpu",
     )
-    about = {
-        "name": recipe.name,
-        "threat": None if recipe.threat is None else str(recipe.threat),
-        "architecture": spec.training.architecture,
-        "epoch": trained.epoch + 1,
-        "epochs": len(recipe.objectives),
-    }
-    save_state(trained.state, path, {_METADATA: json.dumps(about)})
+    told = {"name": recipe.name, "epoch": trained.epoch + 1, "epochs": len(recipe.objectives)}
+    metadata = ingredient_metadata(model, threats, spec.training.architecture, told)
+    save_state(trained.state, path, metadata)
     unfinished.unlink(missing_ok=True)
     return Prepared(trained.state, trained.epoch + 1, len(recipe.objectives))
+
+
+def settings_of(spec: RunSpec, rate: float) -> Settings:
+    """How the ingredients of a run are trained."""
+    return Settings(
+        rate=rate,
+        batch_size=spec.training.batch_size,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=5e-4,
+        schedule="cosine",
+        warmup=0.1,
+        clip=1.0,
+    )
+
+
+def ingredient_metadata(
+    model: Classifier, threats: Sequence[Threat], architecture: str, told: Mapping[str, Any]
+) -> dict[str, str]:
+    """What an ingredient's file says of its making, as text under `"seasoning.ingredient"`.
+
+    Args:
+        model: What it is put into: its normalization constants go with the file, and from there into soups.
+        threats: What it was made robust to; none for clean images.
+        architecture: What `build_model` takes.
+        told: More to say, such as the name of its recipe and the epoch it is from.
+    """
+    about = {
+        **told,
+        "threat": str(threats[0]) if len(threats) == 1 else None,
+        "threats": list(map(str, threats)),
+        "architecture": architecture,
+        "mean": model.mean.flatten().tolist(),
+        "std": model.std.flatten().tolist(),
+    }
+    return {_METADATA: json.dumps(about)}
+
+
+def training_images(data: str) -> Samples:
+    """The training split of a known data set, or a whole folder of images.
+
+    Raises:
+        As `load_source`.
+    """
+    samples = load_source(data)
+    return split_samples(samples, RunSpec().data.sizes())["train"] if data in SOURCES else samples
 
 
 def network_for(spec: RunSpec, samples: Samples, state: State | None) -> Classifier:

@@ -10,14 +10,14 @@ from torch.nn import functional
 
 from seasoning.calibration import calibrate
 from seasoning.checkpoint import State, fingerprint, load_ingredient, save_state
-from seasoning.config import RunSpec
-from seasoning.data import SOURCES, Samples, load_source, split_samples
+from seasoning.data import Samples
 from seasoning.errors import BadInput
+from seasoning.ingredients import training_images
 from seasoning.models import Classifier, build_model
 from seasoning.soup import MixReport, check_mixable, mix, mix_files, soup_metadata
 from seasoning.soup.buffers import require_policy
 from seasoning.soup.mix import MEASURED
-from seasoning.soup.recipe import constants_of
+from seasoning.soup.recipe import Constants, constants_of
 from seasoning.threat import Threat
 
 
@@ -74,9 +74,9 @@ def make_soup(
     states, names = [load_ingredient(path) for path in paths], [str(path) for path in paths]
     # The statistics are replaced; those mixed here only freeze the network that attacks climb.
     mixed = mix(states, weights, policy="geometric", names=names)
-    samples = _training_images(data)
+    samples = training_images(data)
     constants = constants_of(paths)
-    model = _built(architecture, samples, options)
+    model = _built(architecture, samples, options, constants)
     model.load(mixed)
     calibrate(model, samples, threats, seed=seed)
     marks = [fingerprint(state) for state in states]
@@ -110,23 +110,23 @@ def check_checkpoints(
     constants = [constants_of([path]) for path in paths]
     loss = None
     if architecture is not None and data is not None:
-        samples = _training_images(data)
+        samples = training_images(data)
         rows = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:_IMAGES]
-        loss = partial(_mean_loss, _built(architecture, samples, options), samples.take(rows, "few"))
+        agreed = next((each for each in constants if each is not None), None)
+        loss = partial(_mean_loss, _built(architecture, samples, options, agreed), samples.take(rows, "few"))
     return check_mixable(states, loss, names, constants, None if base is None else load_ingredient(base))
 
 
-def _built(architecture: str, samples: Samples, options: Mapping[str, Any] | None) -> Classifier:
+def _built(
+    architecture: str, samples: Samples, options: Mapping[str, Any] | None, constants: Constants | None
+) -> Classifier:
+    """A network that normalizes images as the ingredients say, or as is usual for the architecture."""
+    told = {} if constants is None else constants._asdict()
     channels = samples.x.shape[1]
-    return build_model(architecture, num_classes=samples.classes, in_chans=channels, **(options or {}))
+    return build_model(architecture, num_classes=samples.classes, in_chans=channels, **told, **(options or {}))
 
 
 def _mean_loss(model: Classifier, samples: Samples, state: State) -> float:
     model.load(state)
     with torch.no_grad():
         return float(functional.cross_entropy(model(samples.x), samples.y))
-
-
-def _training_images(data: str) -> Samples:
-    samples = load_source(data)
-    return split_samples(samples, RunSpec().data.sizes())["train"] if data in SOURCES else samples

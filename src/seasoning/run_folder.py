@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from seasoning.config import RunSpec
+from seasoning.differences import differences
 from seasoning.errors import RunConflict
 from seasoning.store import Store
 
@@ -56,7 +57,7 @@ def opened(folder: Path, spec: RunSpec | None) -> Iterator[Store]:
             store.write_note("spec", spec.model_dump(mode="json"))
         elif spec is not None and there != spec.model_dump(mode="json"):
             raise RunConflict(
-                f"{folder} holds another run ({_differences(there, spec.model_dump(mode='json'))}): "
+                f"{folder} holds another run ({differences(there, spec.model_dump(mode='json'))}): "
                 "go on with that one by --resume alone, or choose another folder with --out"
             )
         yield store
@@ -68,15 +69,3 @@ def _readable(content: object) -> bool:
     except ValidationError:
         return False
     return True
-
-
-def _differences(there: dict[str, object], asked: dict[str, object], prefix: str = "") -> str:
-    """The settings in which two specs differ, in words."""
-    found = []
-    for name in {**there, **asked}:
-        one, other = there.get(name), asked.get(name)
-        if isinstance(one, dict) and isinstance(other, dict):
-            found.append(_differences(one, other, f"{prefix}{name}."))
-        elif one != other:
-            found.append(f"{prefix}{name} is {one} there and {other} here")
-    return ", ".join(filter(None, found))

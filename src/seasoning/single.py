@@ -13,13 +13,14 @@ from seasoning.attacks import Attack, suite_attack
 from seasoning.checkpoint import fingerprint, load_ingredient
 from seasoning.config import RunSpec
 from seasoning.data import SOURCES, SPLITS, Samples, load_source, split_samples
-from seasoning.errors import BadInput, RunConflict, UnknownName
+from seasoning.errors import BadInput, Mismatch, RunConflict, UnknownName
 from seasoning.measuring import Meter, measure, measurement
 from seasoning.metrics import Estimate
 from seasoning.models import Classifier, build_model
 from seasoning.outcomes import ModelKey, Outcomes
 from seasoning.report import CLEAN
 from seasoning.run_folder import STORE, check_folder, claimed
+from seasoning.soup.recipe import alike, constants_of
 from seasoning.store import Store
 from seasoning.threat import Threat
 
@@ -79,7 +80,8 @@ def evaluate_checkpoint(
         loss: Loss of the protocol's AutoPGD attacks instead of its own, for models of too few classes.
         steps: Steps of every attack instead of the protocol's own.
         precision: `"bf16"` lets passes in bfloat16 go ahead of the protocol.
-        normalization: Means and standard deviations of the channels, instead of the architecture's own.
+        normalization: Means and standard deviations of the channels, where the checkpoint does not say them itself,
+            instead of the architecture's own.
         batch_size: Most images in the model at a time.
         device: Where to compute, by default `"cuda"` where there is one, else `"cpu"`.
         channels_last: Whether to lay tensors out with the channels last, which some processors are faster with.
@@ -91,14 +93,14 @@ def evaluate_checkpoint(
     Raises:
         UnknownName: no such data set, split, architecture, protocol, loss or precision.
         BadInput: a split of a folder, or a device that this machine lacks.
-        Mismatch: the checkpoint does not fit the architecture.
+        Mismatch: the checkpoint does not fit the architecture, or was trained with another normalization.
         RunConflict: the folder is that of a run, or of something else.
     """
     attacks = {
         threat: suite_attack(suite, threat.norm, loss=loss, steps=steps, precision=precision) for threat in threats
     }
     samples = _samples(data, split, batch_size)
-    mean, std = normalization or (None, None)
+    mean, std = _constants(source, normalization)
     model = build_model(
         architecture,
         num_classes=samples.classes,
@@ -129,6 +131,21 @@ def evaluate_checkpoint(
     if len(attacked) > 1:
         lines["union"] = Measured(metrics.union_accuracy(*attacked), None)
     return lines
+
+
+def _constants(
+    source: str | Path, given: tuple[tuple[float, ...], tuple[float, ...]] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
+    """By what images are normalized: what the caller says, else what the checkpoint's file says of itself."""
+    told = constants_of([source])
+    if told is None:
+        return given or (None, None)
+    if given is not None and not all(map(alike, told, given)):
+        raise Mismatch(
+            f"{source} was trained with normalization mean {list(told.mean)} and std {list(told.std)}: "
+            "leave --mean and --std out"
+        )
+    return told
 
 
 def _measured(

@@ -13,12 +13,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from seasoning.checkpoint import State
+from seasoning.config import RunSpec
 from seasoning.data import Samples, load_source, split_samples
 from seasoning.errors import BadInput, Mismatch
+from seasoning.ingredients import settings_of
 from seasoning.models import build_model
 from seasoning.soup import check, check_mixable, mix
 from seasoning.threat import Threat
-from seasoning.training import Objective, adversarial, nominal, train
+from seasoning.training import Objective, Scores, TrainingAttack, adversarial, nominal, train
 
 
 FILES = ["a.pt", "b.pt", "c.pt", "d.pt"]
@@ -357,11 +359,12 @@ def bench(request: pytest.FixtureRequest) -> Bench:
             torch.manual_seed(seed)
             model = build_model(name, num_classes=10, state=start, **ARCHITECTURES[name])
         # The seed of the order is one for all: independent trainings see the same images in the same order.
+        settings = settings_of(RunSpec(), rate)
         return train(
-            model.network, model, PARTS["train"], objectives, lambda model: 0.0, rate=rate, seed=len(objectives)
+            model, PARTS["train"], objectives, lambda model: Scores(0.0), settings, seed=len(objectives), device="cpu"
         ).state
 
-    robust = adversarial(Threat("linf", 0.1), 2)
+    robust = adversarial(Threat("linf", 0.1), TrainingAttack(steps=2))
     one, other = (fit(seed, None, 0.1, [nominal()] * 12) for seed in (0, 1))
     headed = {**one, **{key: fit(2, None, 0.0, [nominal()])[key] for key in ("fc.weight", "fc.bias")}}
     states = {

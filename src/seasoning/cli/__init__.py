@@ -7,8 +7,10 @@ import typer
 
 from seasoning.cli.demo import demo
 from seasoning.cli.evaluate import evaluate
+from seasoning.cli.recipes import recipes
 from seasoning.cli.report import report
 from seasoning.cli.soups import check, mix, verify
+from seasoning.cli.train import train
 from seasoning.errors import SeasoningError
 
 
@@ -24,8 +26,9 @@ app = typer.Typer(
 
 
 # In the order of `--help`.
-for command in (demo, mix, check, verify, evaluate, report):
+for command in (demo, train, mix, check, verify, evaluate, report):
     app.command()(command)
+app.add_typer(recipes, name="recipes")
 
 
 class _Once(logging.Filter):

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 import typer
 
 
-__all__ = ["numbers", "option", "progress"]
+__all__ = ["INTERRUPTED", "numbers", "option", "progress"]
 
 # What a shell reports of a command that the user interrupted.
-_INTERRUPTED = 130
+INTERRUPTED = 130
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def progress() -> Iterator[Callable[[str, float, float], None]]:
             yield lambda doing, done, total: progress.update(task, description=doing, completed=done, total=total)
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def option(text: str) -> tuple[str, object]:

@@ -1,43 +1,274 @@
-"""What training lowers: a mean loss on one batch, as a function of the model."""
+"""What training lowers: a mean loss on one batch, as a function of the model.
 
-from collections.abc import Callable
-from functools import partial
+For one threat: `adversarial`. For several: MAX, SAT, AVG, E-AT and MSD, which differ in the images that they train on.
+"""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seasoning.attacks import apgd
+from seasoning import losses
+from seasoning.errors import BadInput, UnknownName
 from seasoning.threat import Threat
+from seasoning.training.attacking import TrainingAttack, attack_batch, attack_mode, require_steps
+from seasoning.training.steepest import multi_steepest
 
 
-__all__ = ["Objective", "adversarial", "nominal"]
+__all__ = [
+    "OBJECTIVES",
+    "Lowered",
+    "Objective",
+    "Outer",
+    "adversarial",
+    "average",
+    "eat",
+    "make_objective",
+    "maximum",
+    "msd",
+    "nominal",
+    "sat",
+]
 
-# (model, images (B, C, H, W) in [0, 1], classes (B,), seed of this step) -> mean loss
-Objective = Callable[[nn.Module, Tensor, Tensor, int], Tensor]
+_LARGEST_SEED = (1 << 62) - 1
+# Apart from each other, so that no attack of a step starts like that of another step.
+_APART = 0x9E3779B97F4A7C15
+
+NOTHING: Mapping[str, float] = {}
+
+
+class Lowered(NamedTuple):
+    """What an objective makes of a batch.
+
+    Args:
+        loss: Mean loss, with its graph.
+        right: Which of the images trained on were classified correctly, `(B,)`; under AVG in all their versions.
+        state: What the objective carries to the next batch, and into a checkpoint: numbers by name.
+    """
+
+    loss: Tensor
+    right: Tensor
+    state: Mapping[str, float] = NOTHING
+
+
+class Objective(Protocol):
+    """Lowered by training, batch by batch."""
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+        """Loss at images `(B, C, H, W)` in [0, 1] with classes `(B,)`; `seed` is that of this step."""
+        ...
+
+
+class Outer(NamedTuple):
+    """The loss at the attacked images.
+
+    Args:
+        name: `"ce"`: cross-entropy there. `"trades"`: cross-entropy at the clean images, plus `beta` times the
+            divergence of the prediction at the attacked ones from that at the clean ones.
+        beta: Weight of that divergence.
+
+    Source: Madry et al. 2018, *Towards deep learning models resistant to adversarial attacks*, equation 2.1; Zhang et
+    al. 2019, *Theoretically principled trade-off between robustness and accuracy*, equation 5.
+    """
+
+    name: Literal["ce", "trades"] = "ce"
+    beta: float = 6.0
+
+    def __call__(self, model: nn.Module, x: Tensor, attacked: Tensor, y: Tensor) -> Lowered:
+        """Mean loss of a batch, and which attacked images are classified correctly."""
+        if self.name == "ce":
+            logits = model(attacked)
+            return Lowered(functional.cross_entropy(logits, y), logits.detach().argmax(1) == y)
+        clean, logits = model(x), model(attacked)
+        apart = losses.kl_divergence(logits, clean).mean()
+        return Lowered(functional.cross_entropy(clean, y) + self.beta * apart, logits.detach().argmax(1) == y)
+
+
+_ATTACK, _OUTER = TrainingAttack(), Outer()
 
 
 def nominal() -> Objective:
     """Cross-entropy at the clean images."""
 
-    def loss(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
-        return functional.cross_entropy(model(x), y)
+    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+        logits = model(x)
+        return Lowered(functional.cross_entropy(logits, y), logits.detach().argmax(1) == y)
 
-    return loss
+    return lowered
 
 
-def adversarial(threat: Threat, steps: int) -> Objective:
-    """Cross-entropy at the images of highest loss that AutoPGD finds within a threat.
+def adversarial(threat: Threat, attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> Objective:
+    """The loss at the images of highest loss that AutoPGD finds within one threat.
 
-    Args:
-        threat: Norm and radius.
-        steps: Steps of the attack; the paper takes 10 on CIFAR-10.
-
-    Source: Madry et al. 2018, *Towards deep learning models resistant to adversarial attacks*, equation 2.1; Croce et
-    al. 2023, appendix B.1.
+    Source: Madry et al. 2018, *Towards deep learning models resistant to adversarial attacks*; Croce et al. 2023,
+    appendix B.1.
     """
-    attack = partial(apgd, loss="ce", steps=steps, best_loss=True)
+    require_steps(attack)
 
-    def loss(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
-        return functional.cross_entropy(model(attack(model, x, y, threat, seed=seed).x_adv), y)
+    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+        return outer(model, x, attack_batch(model, x, y, threat, attack, seed).x_adv, y)
 
-    return loss
+    return lowered
+
+
+def maximum(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> Objective:
+    """MAX: every sample is trained on under the threat that gives it the highest loss.
+
+    The losses are those of the attacks, in the mode in which they climb; where attacks raise another loss than the one
+    trained on, that takes one forward pass for each threat more.
+
+    Source: Tramèr & Boneh 2019, *Adversarial training and robustness for multiple perturbations*, section 4.1.
+    """
+    _require_several("max", threats, attack)
+    same = (attack.loss, outer.name) in (("ce", "ce"), ("kl", "trades"))
+
+    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+        found = [attack_batch(model, x, y, each, attack, _other(seed, place)) for place, each in enumerate(threats)]
+        heights = [each.loss for each in found]
+        if not same:
+            heights = [_heights(model, x, each.x_adv, y, attack, outer) for each in found]
+        chosen = torch.stack(heights).argmax(0)
+        attacked = torch.stack([each.x_adv for each in found])[chosen, torch.arange(len(x), device=x.device)]
+        return outer(model, x, attacked, y)
+
+    return lowered
+
+
+def average(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> Objective:
+    """AVG: the mean of the losses under all threats.
+
+    Source: Tramèr & Boneh 2019, *Adversarial training and robustness for multiple perturbations*, section 4.1.
+    """
+    _require_several("avg", threats, attack)
+
+    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+        parts = []
+        for place, threat in enumerate(threats):
+            attacked = attack_batch(model, x, y, threat, attack, _other(seed, place)).x_adv
+            parts.append(outer(model, x, attacked, y))
+        loss = torch.stack([part.loss for part in parts]).mean()
+        return Lowered(loss, torch.stack([part.right for part in parts]).all(0))
+
+    return lowered
+
+
+def sat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> Objective:
+    """SAT: every batch is trained on under one threat, drawn evenly.
+
+    Source: Madaan et al. 2021, *Learning to generate noise for multi-attack robustness*, stochastic adversarial
+    training; Croce & Hein 2022, *Adversarial robustness against multiple and single l_p-threat models*.
+    """
+    _require_several("sat", threats, attack)
+
+    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+        place = int(_draw(seed, [1.0] * len(threats)))
+        return outer(model, x, attack_batch(model, x, y, threats[place], attack, seed).x_adv, y)
+
+    return lowered
+
+
+def eat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> Objective:
+    """E-AT: every batch is trained on under one threat, drawn in proportion to the robust errors so far.
+
+    Meant for the two extremes, l_inf and l_1. The errors are those of the attacks since training began; while a threat
+    was never drawn, all are equally likely.
+
+    Source: Croce & Hein 2022, *Adversarial robustness against multiple and single l_p-threat models via quick
+    fine-tuning of robust classifiers*, section 4.
+    """
+    _require_several("eat", threats, attack)
+
+    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+        counts = [(state.get(f"{each} fooled", 0.0), state.get(f"{each} seen", 0.0)) for each in threats]
+        even = not all(seen for _, seen in counts)
+        threat = threats[_draw(seed, [1.0 if even else fooled / seen for fooled, seen in counts])]
+        found = attack_batch(model, x, y, threat, attack, seed)
+        more = {f"{threat} fooled": float(found.fooled.sum()), f"{threat} seen": float(len(x))}
+        after = {**state, **{name: state.get(name, 0.0) + value for name, value in more.items()}}
+        return outer(model, x, found.x_adv, y)._replace(state=after)
+
+    return lowered
+
+
+def msd(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> Objective:
+    """MSD: one attack for all threats, which at every step takes the steepest step of the norm that raises most.
+
+    Raises:
+        BadInput: an attack on another loss than the cross-entropy, whose gradient is not zero at the clean images.
+
+    Source: Maini, Wong & Kolter 2020, *Adversarial robustness against the union of multiple perturbation models*.
+    """
+    _require_several("msd", threats, attack)
+    if attack.loss != "ce":
+        raise BadInput(f"objective 'msd' with attack loss {attack.loss!r}: it starts at the clean image, use 'ce'")
+
+    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+        with attack_mode(model, attack.batch_norm):
+            attacked = multi_steepest(model, x, y, threats, steps=attack.steps, seed=seed)
+        return outer(model, x, attacked, y)
+
+    return lowered
+
+
+# Objectives over several threats by the names of the literature.
+OBJECTIVES: dict[str, Callable[[Sequence[Threat], TrainingAttack, Outer], Objective]] = {
+    "max": maximum,
+    "sat": sat,
+    "avg": average,
+    "eat": eat,
+    "msd": msd,
+}
+
+
+def make_objective(
+    name: str, threats: Sequence[Threat], attack: TrainingAttack | None = None, outer: Outer = _OUTER
+) -> Objective:
+    """The objective of a name: `"nominal"`, `"adversarial"` or a key of `OBJECTIVES`.
+
+    Raises:
+        UnknownName: there is no such objective.
+        BadInput: threats without an attack, an attack without threats, or too few or too many threats.
+    """
+    names = ("nominal", "adversarial", *OBJECTIVES)
+    if name not in names:
+        raise UnknownName("objective", name, names)
+    if name == "nominal":
+        if threats or attack is not None:
+            given = ", ".join(map(str, threats)) if threats else "an attack"
+            raise BadInput(f"objective 'nominal' with {given}: it attacks nothing; choose another, or leave that out")
+        return nominal()
+    if attack is None:
+        raise BadInput(f"objective {name!r} under {', '.join(map(str, threats))} without an attack: give its steps")
+    if name == "adversarial":
+        if len(threats) != 1:
+            several = f"{len(threats)} threats: give one, or choose one of {', '.join(OBJECTIVES)}"
+            raise BadInput(f"objective 'adversarial' with {several}")
+        return adversarial(threats[0], attack, outer)
+    return OBJECTIVES[name](threats, attack, outer)
+
+
+def _require_several(name: str, threats: Sequence[Threat], attack: TrainingAttack) -> None:
+    require_steps(attack)
+    if len(threats) < 2:
+        raise BadInput(f"objective {name!r} with {len(threats)} threats: give at least two, or choose 'adversarial'")
+
+
+def _other(seed: int, place: int) -> int:
+    """The seed of the attack at a place, that of the step itself at the first."""
+    return (seed + place * _APART) % _LARGEST_SEED
+
+
+def _draw(seed: int, weights: Sequence[float]) -> int:
+    """A place in proportion to its weight, evenly where all are zero."""
+    weights = weights if any(weights) else [1.0] * len(weights)
+    generator = torch.Generator().manual_seed(_other(seed, -1))
+    return int(torch.multinomial(torch.tensor(weights, dtype=torch.float64), 1, generator=generator))
+
+
+def _heights(model: nn.Module, x: Tensor, attacked: Tensor, y: Tensor, attack: TrainingAttack, outer: Outer) -> Tensor:
+    """The loss trained on, sample by sample, in the mode of the attack, `(B,)`."""
+    with attack_mode(model, attack.batch_norm), torch.no_grad():
+        logits = model(attacked)
+        return losses.cross_entropy(logits, y) if outer.name == "ce" else losses.kl_divergence(logits, model(x))

@@ -1,0 +1,153 @@
+"""`seasoning train`: an ingredient, by a recipe."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seasoning.cli.shared import INTERRUPTED, progress
+
+
+if TYPE_CHECKING:
+    from seasoning.recipe import RecipeSpec
+    from seasoning.training import Report, Scores
+
+
+__all__ = ["PREEMPTED", "train"]
+
+# What sysexits.h calls a failure that goes away: a job that is sent SIGTERM may be started again with --resume.
+PREEMPTED = 75
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, such as linf-scratch, or a TOML file.")],
+    data: Annotated[str | None, typer.Option(help="Folder of training images, or a known data set.")] = None,
+    init: Annotated[Path | None, typer.Option(help="Checkpoint to fine-tune.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Setting as key=value, such as schedule.epochs=1; repeatable.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training in the folder; start it where there is none.")
+    ] = False,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on although recipe, images or start have changed.")
+    ] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Try the recipe in seconds, on made images; the numbers mean nothing.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder of the training; runs/train/RECIPE by default.")] = None,
+    trackers: Annotated[
+        list[str] | None, typer.Option("--tracker", help="tensorboard (the default), wandb, …, or none; repeatable.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, or by default a GPU where there is one.")] = None,
+    save_seconds: Annotated[
+        float, typer.Option(min=0, help="Seconds between saved states; each epoch is saved besides.")
+    ] = 300.0,
+) -> None:
+    """Train an ingredient by a recipe.
+
+    SIGTERM saves the state and exits with 75, Ctrl-C with 130; after either, and after a crash, --resume goes on and
+    ends with the same parameters.
+    """
+    from seasoning.errors import BadInput, Stopped
+
+    if device not in (None, "cpu"):
+        raise BadInput(f"--device {device}: expected cpu, or no option for a GPU where there is one")
+    name, spec = _asked(recipe, data, settings or [], smoke)
+    folder = out or Path("runs/train") / (f"{name}-smoke" if smoke else name)
+    with stopping() as caught, progress() as watch:
+        from seasoning.preparing import prepare
+
+        if smoke:
+            _take_one_thread()
+        shown = _Shown(watch)
+        try:
+            best = prepare(
+                name,
+                spec,
+                folder,
+                init=init,
+                resume=resume,
+                accept_changes=accept_changes,
+                device=device,
+                trackers=[each for each in trackers or ["tensorboard"] if each != "none"],
+                save_seconds=save_seconds,
+                stop=lambda: bool(caught),
+                on_step=shown.step,
+                on_epoch=shown.epoch,
+            )
+        except Stopped as stopped:
+            print(f"{stopped}: the same command with --resume")
+            raise typer.Exit(PREEMPTED if signal.SIGTERM in caught else INTERRUPTED) from None
+    if spec.smoke:
+        print("Smoke run: it only tried the machinery, the numbers mean nothing.")
+    print(f"ingredient: {best}")
+
+
+def _asked(recipe: str, data: str | None, settings: list[str], smoke: bool) -> tuple[str, "RecipeSpec"]:
+    """The name of the recipe, and what it says with the settings applied."""
+    from seasoning.config import resolve
+    from seasoning.recipe import find_recipe, read_recipe_file
+
+    name, path = find_recipe(recipe)
+    # As TOML a path needs no escapes between single quotes.
+    spec = resolve([*([f"data.source='{data}'"] if data is not None else []), *settings], read_recipe_file(path))
+    return name, spec.shrunk() if smoke else spec
+
+
+def _take_one_thread() -> None:
+    import torch
+
+    # A network so small gains nothing from a second one, and on a busy machine two wait for each other.
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def stopping() -> Iterator[list[int]]:
+    """Signals caught so far: the first SIGTERM or SIGINT only asks to stop, a second SIGINT interrupts."""
+    caught: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Shown:
+    """What the user sees: a bar that moves with the steps, and a line for each epoch."""
+
+    def __init__(self, watch: Callable[[str, float, float], None]) -> None:
+        self._watch = watch
+        self._report: Report | None = None
+
+    def step(self, report: "Report") -> None:
+        self._report = report
+        place = f"epoch {report.epoch + 1}/{report.epochs}"
+        self._watch(f"{place}  {_spoken(report)}", report.share, 1.0)
+
+    def epoch(self, number: int, scores: "Scores") -> None:
+        parts = [f"epoch {number + 1}"]
+        if self._report is not None and self._report.epoch == number:
+            parts.append(f"{_spoken(self._report)}, {_time(self._report.left)} left")
+        robust = "" if scores.robust is None else f", robust {100 * scores.robust:.1f} %"
+        print("; ".join([*parts, f"validation: clean {100 * scores.clean:.1f} %{robust}"]), flush=True)
+
+
+def _spoken(report: "Report") -> str:
+    return f"loss {report.loss:.3f}, right {100 * report.right:.1f} %, {report.speed:.0f} images/s"
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

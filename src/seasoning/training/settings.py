@@ -1,0 +1,108 @@
+"""How a training goes, apart from what it lowers: steps, rates, and what becomes of images and parameters."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from seasoning.errors import BadInput
+
+
+__all__ = ["Settings", "cosine_rate", "rate_share", "step_rate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Stochastic gradient descent with momentum, and what goes with it.
+
+    Args:
+        rate: Peak learning rate.
+        batch_size: Images in a step.
+        momentum: Share of the last step that goes into the next one.
+        nesterov: Whether the gradient is taken where the momentum leads.
+        weight_decay: Added to the gradient, times the parameters.
+        schedule: `"cosine"`, or `"step"`: the rate falls at the milestones.
+        warmup: Share of the steps over which the rate rises linearly to its peak.
+        milestones: Epochs after which a stepped rate falls.
+        factor: What it is multiplied by then.
+        clip: Largest norm of a gradient; longer ones are cut to it. `None` leaves them.
+        accumulate: In how many parts a batch goes through the model; each is attacked on its own.
+        precision: `"bf16"` computes in bfloat16 where that is safe, attacks included; parameters stay as they are.
+        crop: Pixels of black border of which random crops are taken; 0 for none.
+        flips: Whether half of the images are mirrored.
+        ema: Decay of an exponential moving average of the parameters; `None` keeps none.
+        ingredient: Whether the `"raw"` parameters or their average, `"ema"`, are validated and returned.
+
+    Raises:
+        BadInput: an impossible value; the setting is named.
+    """
+
+    rate: float
+    batch_size: int
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    schedule: Literal["cosine", "step"]
+    warmup: float
+    milestones: Sequence[float] = ()
+    factor: float = 0.1
+    clip: float | None = None
+    accumulate: int = 1
+    precision: Literal["full", "bf16"] = "full"
+    crop: int = 0
+    flips: bool = False
+    ema: float | None = None
+    ingredient: Literal["raw", "ema"] = "raw"
+
+    def __post_init__(self) -> None:
+        checks = {
+            "rate": self.rate >= 0 and math.isfinite(self.rate),
+            "batch_size": self.batch_size >= 1,
+            "accumulate": 1 <= self.accumulate <= self.batch_size,
+            "momentum": 0 <= self.momentum < 1 and (self.momentum > 0 or not self.nesterov),
+            "weight_decay": self.weight_decay >= 0,
+            "warmup": 0 <= self.warmup <= 1,
+            "ema": self.ema is None or 0 < self.ema < 1,
+            "ingredient": self.ingredient == "raw" or self.ema is not None,
+            "milestones": list(self.milestones) == sorted(self.milestones),
+            "schedule": (self.schedule == "step") == bool(self.milestones),
+        }
+        wrong = [f"{name}={getattr(self, name)!r}" for name, holds in checks.items() if not holds]
+        if wrong:
+            raise BadInput(
+                f"impossible settings {', '.join(wrong)}: accumulate goes up to batch_size, ingredient 'ema' wants a "
+                "decay ema below 1, nesterov a momentum, schedule 'step' rising milestones and 'cosine' none"
+            )
+
+
+def rate_share(settings: Settings, step: int, per_epoch: int, epochs: int) -> float:
+    """Share of the peak learning rate at a step.
+
+    Args:
+        settings: With the schedule.
+        step: Steps taken, from 0.
+        per_epoch: Steps of an epoch.
+        epochs: Epochs in all.
+    """
+    if settings.schedule == "cosine":
+        return cosine_rate(step, epochs * per_epoch, settings.warmup)
+    milestones = [epoch * per_epoch for epoch in settings.milestones]
+    return step_rate(step, epochs * per_epoch, settings.warmup, milestones, settings.factor)
+
+
+def cosine_rate(step: int, steps: int, warmup: float) -> float:
+    """A linear ramp over the first share of the steps, then half a cosine to zero.
+
+    Source: Loshchilov & Hutter 2017, *SGDR*; Croce et al. 2023, appendix B.1, for the ramp over a tenth.
+    """
+    ramp = warmup * steps
+    if step < ramp:
+        return (step + 1) / (ramp + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(steps - ramp, 1)))
+
+
+def step_rate(step: int, steps: int, warmup: float, milestones: Sequence[float], factor: float) -> float:
+    """A linear ramp over the first share of the steps, and a fall by a factor at each milestone, in steps."""
+    ramp = warmup * steps
+    risen = min((step + 1) / (ramp + 1), 1.0) if ramp else 1.0
+    return risen * math.prod(factor for each in milestones if step >= each)
