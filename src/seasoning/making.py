@@ -12,6 +12,7 @@ from seasoning.calibration import calibrate
 from seasoning.checkpoint import State, fingerprint, load_ingredient, save_state
 from seasoning.config import RunSpec
 from seasoning.data import SOURCES, Samples, load_source, split_samples
+from seasoning.data.labels import mapped
 from seasoning.errors import BadInput
 from seasoning.models import Classifier, build_model
 from seasoning.soup import MixReport, check_mixable, mix, mix_files, soup_metadata
@@ -116,13 +117,13 @@ def check_checkpoints(
 
 def _built(architecture: str, samples: Samples, options: Mapping[str, Any] | None) -> Classifier:
     channels = samples.x.shape[1]
-    return build_model(architecture, num_classes=samples.classes, in_chans=channels, **(options or {}))
+    return build_model(architecture, num_classes=samples.outputs, in_chans=channels, **(options or {}))
 
 
 def _mean_loss(model: Classifier, samples: Samples, state: State) -> float:
     model.load(state)
     with torch.no_grad():
-        return float(functional.cross_entropy(model(samples.x), samples.y))
+        return float(functional.cross_entropy(mapped(model, samples.label_map)(samples.images(slice(None))), samples.y))
 
 
 def _training_images(data: str) -> Samples:

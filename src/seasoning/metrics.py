@@ -21,14 +21,17 @@ __all__ = [
     "Estimate",
     "accuracy",
     "clean_column",
+    "corruption_error",
     "mean_accuracy",
     "mean_difference",
     "paired_difference",
     "proportion",
     "robust_accuracy",
     "robust_column",
+    "shape_bias",
     "union_accuracy",
     "union_column",
+    "unmasked_accuracy",
 ]
 
 CONFIDENCE = 0.95
@@ -54,6 +57,46 @@ def accuracy(outcomes: Outcomes) -> Estimate:
 def robust_accuracy(outcomes: Outcomes) -> Estimate:
     """Share of the measured samples that are classified correctly, clean and under the attack."""
     return proportion(robust_column(outcomes)[1])
+
+
+def unmasked_accuracy(outcomes: Outcomes) -> Estimate:
+    """Share of the measured clean images that are classified correctly when all classes of the model compete.
+
+    Raises:
+        BadInput: the data set has no mask.
+    """
+    if outcomes.unmasked is None:
+        raise BadInput("these samples have no mask: their accuracy is that over all classes")
+    return proportion((outcomes.unmasked == outcomes.labels)[outcomes.measured])
+
+
+def shape_bias(outcomes: Outcomes) -> Estimate:
+    """Of the conflict stimuli that are taken for their shape or their texture, the share taken for their shape.
+
+    Only images whose shape and texture disagree are counted.
+
+    Raises:
+        BadInput: the samples are no conflict stimuli, or none was taken for either.
+
+    Reference: Geirhos et al. 2019, *ImageNet-trained CNNs are biased towards texture*.
+    """
+    if outcomes.texture is None:
+        raise BadInput("these samples have no texture labels: the shape bias is one of conflict stimuli")
+    shape, texture = outcomes.clean == outcomes.labels, outcomes.clean == outcomes.texture
+    rows = outcomes.measured & (outcomes.texture != outcomes.labels) & (shape | texture)
+    return proportion(shape[rows])
+
+
+def corruption_error(errors: Sequence[float], baseline: float) -> float:
+    """Error over the severities of a corruption in units of a baseline's; their plain mean over corruptions is mCE.
+
+    Args:
+        errors: One for each severity, in [0, 1].
+        baseline: The baseline's mean error over them, in [0, 1].
+
+    Reference: Hendrycks & Dietterich 2019, section 3 (whose baseline is AlexNet).
+    """
+    return float(np.mean(errors)) / baseline
 
 
 def union_accuracy(*outcomes: Outcomes) -> Estimate:

@@ -57,7 +57,7 @@ def glass_blur(x: Images, draws: Draws, level: tuple[float, int, int]) -> Images
     """
     sigma, reach, rounds = level
     count, channels, height, width = x.shape
-    blurred = np.floor(_gaussian(x, sigma) * 255) / np.float32(255)
+    blurred = _in_256_steps(_gaussian(x, sigma))
     rows, columns = np.arange(height - reach, reach, -1), np.arange(width - reach, reach, -1)
     here = (rows[:, None] * width + columns).ravel()
     size = (rounds, len(here), 2)
@@ -93,15 +93,15 @@ def snow(x: Images, draws: Draws, level: tuple[float, ...]) -> Images:
     """Falling flakes over a paler image."""
     mean, deviation, zoom, threshold, radius, sigma, share = level
     height, width = x.shape[2:]
-    flakes = np.stack([draw.normal(mean, deviation, (1, height, width)) for draw in draws]).astype(np.float32)
-    flakes = zoom_matrix(height, zoom) @ flakes @ zoom_matrix(width, zoom).T
+    scattered = np.stack([draw.normal(mean, deviation, (1, height, width)) for draw in draws]).astype(np.float32)
+    flakes = np.asarray(zoom_matrix(height, zoom) @ scattered @ zoom_matrix(width, zoom).T, dtype=np.float32)
     flakes[flakes < threshold] = 0
-    flakes = np.floor(flakes.clip(0, 1) * 255) / np.float32(255)
+    flakes = _in_256_steps(flakes.clip(0, 1))
     angles = [draw.uniform(*_STEEP) for draw in draws]
     layers = [moved_along(each, int(radius), sigma, angle) for each, angle in zip(flakes, angles, strict=True)]
     layer = np.stack(layers)
     pale = np.maximum(x, _grey(x) * np.float32(1.5) + np.float32(0.5))
-    return np.float32(share) * x + np.float32(1 - share) * pale + layer + layer[:, :, ::-1, ::-1]
+    return np.asarray(np.float32(share) * x + np.float32(1 - share) * pale + layer + layer[:, :, ::-1, ::-1])
 
 
 def frost(x: Images, draws: Draws, level: tuple[float, float]) -> Images:
@@ -115,7 +115,7 @@ def frost(x: Images, draws: Draws, level: tuple[float, float]) -> Images:
     ice = np.stack(crops)
     if x.shape[1] == 1:
         ice = _grey(ice)
-    return np.float32(level[0]) * x + np.float32(level[1]) * ice
+    return np.asarray(np.float32(level[0]) * x + np.float32(level[1]) * ice)
 
 
 def fog(x: Images, draws: Draws, level: tuple[float, float]) -> Images:
@@ -124,20 +124,20 @@ def fog(x: Images, draws: Draws, level: tuple[float, float]) -> Images:
     height, width = x.shape[2:]
     wisps = plasma(draws, max(height, width), decay)[:, None, :height, :width]
     brightest = x.reshape(len(x), -1).max(1)[:, None, None, None]
-    return (x + np.float32(thickness) * wisps) * brightest / (brightest + np.float32(thickness))
+    return np.asarray((x + np.float32(thickness) * wisps) * brightest / (brightest + np.float32(thickness)))
 
 
 def brightness(x: Images, draws: Draws, level: float) -> Images:
     """Added to the value of HSV; hue and saturation stay."""
     value = x.max(axis=1, keepdims=True)
     raised = np.minimum(value + np.float32(level), 1)
-    return np.where(value > 0, x * (raised / np.maximum(value, np.float32(1e-6))), raised)
+    return np.asarray(np.where(value > 0, x * (raised / np.maximum(value, np.float32(1e-6))), raised))
 
 
 def contrast(x: Images, draws: Draws, level: float) -> Images:
     """Cut around each channel's mean."""
     mean = x.reshape(*x.shape[:2], -1).mean(axis=2, dtype=np.float64)[..., None, None].astype(np.float32)
-    return (x - mean) * np.float32(level) + mean
+    return np.asarray((x - mean) * np.float32(level) + mean)
 
 
 def elastic_transform(x: Images, draws: Draws, level: tuple[float, float, float]) -> Images:
@@ -208,6 +208,10 @@ def _drawn(x: Images, draw_one: Callable[[np.random.Generator, tuple[int, ...]],
     return np.stack([draw_one(draw, x.shape[1:]) for draw in draws])
 
 
+def _in_256_steps(x: Images) -> Images:
+    return np.asarray(np.floor(x * 255) / 255, dtype=np.float32)
+
+
 def _gaussian(x: Images, sigma: float) -> Images:
     blurred: Images = ndimage.gaussian_filter(x, (0, 0, sigma, sigma), mode="nearest")
     return blurred
@@ -218,7 +222,7 @@ def _grey(x: Images) -> Images:
     if x.shape[1] == 1:
         return x
     red, green, blue = (x[:, channel : channel + 1] for channel in range(3))
-    return np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
+    return np.asarray(np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue)
 
 
 def _through_pictures(x: Images, change: Callable[[Image.Image], Image.Image]) -> Images:

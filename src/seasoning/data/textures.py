@@ -48,7 +48,7 @@ def plasma(draws: Sequence[np.random.Generator], side: int, decay: float) -> NDA
         heights[:, half::step, ::step] = settled(down / 4)
         step, wobble = half, wobble / decay**2
     heights -= heights.min(axis=(1, 2), keepdims=True)
-    return (heights / heights.max(axis=(1, 2), keepdims=True)).astype(np.float32)
+    return np.asarray(heights / heights.max(axis=(1, 2), keepdims=True), dtype=np.float32)
 
 
 @lru_cache(maxsize=16)

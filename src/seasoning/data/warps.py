@@ -105,7 +105,8 @@ def sampled(x: Images, rows: NDArray[np.float64], columns: NDArray[np.float64], 
 
     upper = at(top, left) * (1 - right) + at(top, left + 1) * right
     lower = at(top + 1, left) * (1 - right) + at(top + 1, left + 1) * right
-    return upper * (1 - below) + lower * below
+    values: Images = upper * (1 - below) + lower * below
+    return values
 
 
 def _folded(place: NDArray[np.int64], side: int, mirrored: bool) -> NDArray[np.int64]:

@@ -103,7 +103,7 @@ def train(
         for number, rows in enumerate(batches):
             share = cosine_rate(epoch * per_epoch + number, len(objectives) * per_epoch, warmup)
             attack_seed = int(torch.randint(_LARGEST_SEED, (1,), generator=generator))
-            loss = objectives[epoch](model, samples.x[rows], samples.y[rows], attack_seed)
+            loss = objectives[epoch](model, samples.images(rows), samples.y[rows], attack_seed)
             if not bool(torch.isfinite(loss)):
                 raise SeasoningError(
                     f"the loss became {loss.item()} in epoch {epoch + 1}, step {number + 1}: "
