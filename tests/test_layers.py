@@ -23,6 +23,7 @@ LAYERS = [
     ["report"],
     ["config"],
     ["ingredients", "measuring", "run_folder"],
+    ["opening"],
     ["experiment", "making", "single"],
     ["cli"],
 ]

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from seasoning.cli.data import corrupt, data
 from seasoning.cli.demo import demo
 from seasoning.cli.evaluate import evaluate
 from seasoning.cli.report import report
@@ -32,8 +33,9 @@ def _seasoning(
 
 
 # In the order of `--help`.
-for command in (demo, mix, check, verify, evaluate, report):
+for command in (demo, mix, check, verify, evaluate, corrupt, report):
     app.command()(command)
+app.add_typer(data)
 
 
 def main() -> None:

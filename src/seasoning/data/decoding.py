@@ -18,7 +18,7 @@ from seasoning.data.listing import Place
 from seasoning.errors import BadInput
 
 
-__all__ = ["Decoded", "Photo", "View", "Whole", "as_rgb", "decode", "decode_all"]
+__all__ = ["Decoded", "Photo", "View", "Whole", "as_rgb", "decode", "decode_all", "image_size"]
 
 _TOGETHER = 32  # images that a worker hands over at a time
 
@@ -85,6 +85,15 @@ def decode(place: Place, view: View | None) -> Tensor:
         # Pillow's readers raise any of these on damaged bytes; its text names a buffer, not the file.
         said = str(error) if "BytesIO" not in str(error) else "it is none of the kinds that Pillow knows"
         raise BadInput(f"{place.name} is no image, or damaged ({said})") from error
+
+
+def image_size(place: Place) -> tuple[int, int] | None:
+    """Height and width by the file's header; `None` where it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(place.read())) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

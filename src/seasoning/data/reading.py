@@ -23,6 +23,7 @@ __all__ = ["read_samples"]
 
 _FORMAT = 1  # of the mapped files; another one is made anew
 _MOST_NAMED = 10
+_SHARE_OF_MEMORY = 0.8
 
 
 class _Read(NamedTuple):
@@ -102,11 +103,22 @@ def _in_memory(listing: Listing, view: View | None, workers: int, on_images: Cal
     problems: list[str] = []
     for part in decode_all(listing.places, view, workers=workers):
         if part.rows and not rows:
+            _require_memory(listing, part.pixels)
             pixels = torch.empty((len(listing), *part.pixels.shape[1:]), dtype=torch.uint8)
         pixels[len(rows) : len(rows) + len(part.rows)] = part.pixels
         _note(part, rows, problems)
         on_images(len(rows) + len(problems))
     return _Read(pixels[: len(rows)], rows, problems)
+
+
+def _require_memory(listing: Listing, like: Tensor) -> None:
+    needed = len(listing) * like[0].numel()
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > _SHARE_OF_MEMORY * there:
+        raise BadInput(
+            f"{listing.name}: its {len(listing)} images take {needed / 2**30:.1f} GiB, the machine has "
+            f"{there / 2**30:.1f}: keep them in a folder of a disk by --cache, or measure on a larger machine"
+        )
 
 
 def _mapped(
