@@ -24,6 +24,7 @@ LAYERS = [
     ["config"],
     ["recipe"],
     ["ingredients", "measuring", "run_folder"],
+    ["opening"],
     ["experiment", "making", "preparing", "single"],
     ["cli"],
 ]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seasoning.attacks import apgd, evaluation_mode
 from seasoning.data import Batch
+from seasoning.data.labels import mapped
 from seasoning.errors import BadInput
 from seasoning.soup.buffers import recalibrate
 from seasoning.threat import Threat
@@ -49,5 +50,6 @@ def attacked_images(
         raise BadInput("no threats to attack under: give at least one")
     attack = partial(apgd, loss="ce", steps=steps, best_loss=True, seed=seed)
     with evaluation_mode(model):
-        for number, (ids, x, y) in enumerate(batches):
-            yield attack(model, x, y, threats[number % len(threats)], ids=ids).x_adv
+        for number, batch in enumerate(batches):
+            threat = threats[number % len(threats)]
+            yield attack(mapped(model, batch.label_map), batch.x, batch.y, threat, ids=batch.ids).x_adv

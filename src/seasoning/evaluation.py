@@ -1,6 +1,6 @@
 """One model on one data set: from batches to one outcome for each sample."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from seasoning.attacks.harness import (
     evaluation_mode,
     in_batches,
 )
+from seasoning.data.labels import mapped
 from seasoning.data.samples import Batch
 from seasoning.errors import BadInput
 from seasoning.geometry import distance
@@ -52,7 +53,8 @@ def evaluate(
     Args:
         model: Images in [0, 1] to logits.
         batches: Ids `(B,)`, images `(B, C, H, W)` in [0, 1] and classes `(B,)`; a `Samples` gives them. The largest
-            batch is the most that the model sees at a time.
+            batch is the most that the model sees at a time. Where they come with a label map, the classes that it
+            makes are what is measured and attacked.
         attack: A configured attack, such as `partial(apgd, steps=40)`; none for clean accuracy alone.
         threat: What the attack is allowed; needed with one.
         seed: Seed of its random starts, which also derive from the ids: batches do not matter.
@@ -63,7 +65,9 @@ def evaluate(
 
     Raises:
         BadInput: no samples, an attack without a threat or the reverse, images outside [0, 1], outputs that are no
-            logits, labels beyond the classes, or an attack that left the threat.
+            logits, labels beyond the classes, an attack on images with several right classes, or one that left the
+            threat.
+        Mismatch: the model has not as many logits as the label map wants.
 
     Warns:
         BatchDependent, Randomised: what the probe saw.
@@ -105,15 +109,33 @@ def _joined(batches: list[Batch]) -> _Pool:
     largest = max(len(batch.ids) for batch in batches)
     if len(batches) == 1:
         return _Pool(batches[0], largest)
-    return _Pool(Batch(*(torch.cat(columns) for columns in zip(*batches, strict=True))), largest)
+
+    def joined(columns: Sequence[Tensor | None]) -> Tensor | None:
+        parts = [column for column in columns if column is not None]
+        return torch.cat(parts) if parts else None
+
+    ids, x, y = (torch.cat(columns) for columns in zip(*[(each.ids, each.x, each.y) for each in batches], strict=True))
+    valid, texture = joined([batch.valid for batch in batches]), joined([batch.texture for batch in batches])
+    return _Pool(Batch(ids, x, y, valid, texture, batches[0].label_map), largest)
 
 
 def _outcomes(
     model: Classifier, pool: _Pool, attack: Attack | None, threat: Threat | None, seed: int, probe: bool
 ) -> Outcomes:
-    (ids, x, y), size = pool
+    (ids, x, y, valid, texture, label_map), size = pool
+    if valid is not None and attack is not None:
+        raise BadInput(
+            "several classes are right for each image, and an attack knows one: measure this data set clean, and "
+            "attack the one with a single label for each image"
+        )
     y = y.long()
-    logits = checked_logits(model, x, y, size, probe=probe)
+    unmasked = None
+    if label_map is None:
+        logits = checked_logits(model, x, y, size, probe=probe)
+    else:
+        every = checked_logits(model, x, torch.zeros_like(y), size, probe=probe)
+        unmasked, logits, model = label_map.own_classes(every.argmax(1)), label_map(every), mapped(model, label_map)
+        check_logits(logits, y)
     clean = logits.argmax(1)
     adversarial, clean_margin = clean.clone(), margin(logits, y)
     worst, length = clean_margin.clone(), torch.zeros_like(clean_margin)
@@ -152,6 +174,9 @@ def _outcomes(
         gradients=_column(gradients, np.int64),
         forwards=_column(forwards, np.int64),
         status=np.full(len(ids), Status.MEASURED, dtype=np.int8),
+        unmasked=None if unmasked is None else _column(unmasked, np.int64),
+        valid=None if valid is None else _column(valid, np.int64),
+        texture=None if texture is None else _column(texture, np.int64),
     )
 
 

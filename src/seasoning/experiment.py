@@ -266,7 +266,7 @@ def _check_spec(spec: RunSpec) -> None:
         raise UnknownName("architecture", spec.training.architecture, timm.list_models())
     samples = split_samples(load_source(spec.data.source), spec.data.sizes())["train"]
     try:
-        network_for(spec, samples, None)(samples.x[:1])
+        network_for(spec, samples, None)(samples.images(slice(1)))
     except (AssertionError, RuntimeError, ValueError) as error:
         shape = tuple(samples.x.shape[1:])
         raise BadInput(

@@ -11,6 +11,7 @@ from torch.nn import functional
 from seasoning.calibration import calibrate
 from seasoning.checkpoint import State, fingerprint, load_ingredient, save_state
 from seasoning.data import Samples
+from seasoning.data.labels import mapped
 from seasoning.errors import BadInput
 from seasoning.ingredients import training_images
 from seasoning.models import Classifier, build_model
@@ -123,10 +124,10 @@ def _built(
     """A network that normalizes images as the ingredients say, or as is usual for the architecture."""
     told = {} if constants is None else constants._asdict()
     channels = samples.x.shape[1]
-    return build_model(architecture, num_classes=samples.classes, in_chans=channels, **told, **(options or {}))
+    return build_model(architecture, num_classes=samples.outputs, in_chans=channels, **told, **(options or {}))
 
 
 def _mean_loss(model: Classifier, samples: Samples, state: State) -> float:
     model.load(state)
     with torch.no_grad():
-        return float(functional.cross_entropy(model(samples.x), samples.y))
+        return float(functional.cross_entropy(mapped(model, samples.label_map)(samples.images(slice(None))), samples.y))

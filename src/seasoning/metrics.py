@@ -21,18 +21,23 @@ __all__ = [
     "Estimate",
     "accuracy",
     "clean_column",
+    "corruption_error",
     "mean_accuracy",
     "mean_difference",
+    "mean_of_groups",
     "paired_difference",
     "proportion",
     "robust_accuracy",
     "robust_column",
+    "shape_bias",
     "union_accuracy",
     "union_column",
+    "unmasked_accuracy",
 ]
 
 CONFIDENCE = 0.95
 _RESAMPLES = 2000
+_DRAWN_TOGETHER = 1 << 23
 
 Column = tuple[NDArray[np.int64], NDArray[np.bool_]]  # sample ids, and what is true of each
 
@@ -54,6 +59,46 @@ def accuracy(outcomes: Outcomes) -> Estimate:
 def robust_accuracy(outcomes: Outcomes) -> Estimate:
     """Share of the measured samples that are classified correctly, clean and under the attack."""
     return proportion(robust_column(outcomes)[1])
+
+
+def unmasked_accuracy(outcomes: Outcomes) -> Estimate:
+    """Share of the measured clean images that are classified correctly when all classes of the model compete.
+
+    Raises:
+        BadInput: the data set has no mask.
+    """
+    if outcomes.unmasked is None:
+        raise BadInput("these samples have no mask: their accuracy is that over all classes")
+    return proportion((outcomes.unmasked == outcomes.labels)[outcomes.measured])
+
+
+def shape_bias(outcomes: Outcomes) -> Estimate:
+    """Of the conflict stimuli that are taken for their shape or their texture, the share taken for their shape.
+
+    Only images whose shape and texture disagree are counted.
+
+    Raises:
+        BadInput: the samples are no conflict stimuli, or none was taken for either.
+
+    Reference: Geirhos et al. 2019, *ImageNet-trained CNNs are biased towards texture*.
+    """
+    if outcomes.texture is None:
+        raise BadInput("these samples have no texture labels: the shape bias is one of conflict stimuli")
+    shape, texture = outcomes.clean == outcomes.labels, outcomes.clean == outcomes.texture
+    rows = outcomes.measured & (outcomes.texture != outcomes.labels) & (shape | texture)
+    return proportion(shape[rows])
+
+
+def corruption_error(errors: Sequence[float], baseline: float) -> float:
+    """Error over the severities of a corruption in units of a baseline's; their plain mean over corruptions is mCE.
+
+    Args:
+        errors: One for each severity, in [0, 1].
+        baseline: The baseline's mean error over them, in [0, 1].
+
+    Reference: Hendrycks & Dietterich 2019, section 3 (whose baseline is AlexNet).
+    """
+    return float(np.mean(errors)) / baseline
 
 
 def union_accuracy(*outcomes: Outcomes) -> Estimate:
@@ -110,6 +155,21 @@ def mean_accuracy(*columns: Column) -> Estimate:
     return _mean_over_base_images([(ids, column.astype(float)) for ids, column in columns])
 
 
+def mean_of_groups(groups: Sequence[Sequence[Column]]) -> Estimate:
+    """Plain mean over groups of the plain mean over each group's data sets, resampling base images as `mean_accuracy`.
+
+    Args:
+        groups: Columns of a table; one, such as ImageNet-C, may hold many data sets.
+
+    Raises:
+        BadInput: a group is empty, or no sample of a data set was measured.
+    """
+    if not groups or not all(groups):
+        raise BadInput("a mean over no data sets: give at least one column")
+    weights = [1 / len(group) / len(groups) for group in groups for _ in group]
+    return _mean_over_base_images([(ids, each.astype(float)) for group in groups for ids, each in group], weights)
+
+
 def mean_difference(first: Sequence[Column], second: Sequence[Column]) -> Estimate:
     """Mean accuracy over data sets of one model minus that of another, paired by sample, resampling base images.
 
@@ -127,24 +187,29 @@ def mean_difference(first: Sequence[Column], second: Sequence[Column]) -> Estima
     return _mean_over_base_images(differences)
 
 
-def _mean_over_base_images(columns: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]]) -> Estimate:
+def _mean_over_base_images(
+    columns: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]], weights: Sequence[float] | None = None
+) -> Estimate:
     if not columns:
         raise BadInput("a mean over no data sets: give at least one column")
     if any(len(ids) == 0 for ids, _ in columns):
         raise BadInput("no sample was measured on one of the data sets: a mean needs at least one of each")
+    shares = np.full(len(columns), 1 / len(columns)) if weights is None else np.array(weights)
     ids = reduce(np.union1d, [ids for ids, _ in columns])
     values = np.full((len(columns), len(ids)), np.nan)
     for row, (known, column) in zip(values, columns, strict=True):
         row[np.searchsorted(ids, known)] = column
     present = ~np.isnan(values)
     filled = np.where(present, values, 0.0)
-    # Bootstrap of base images: counts of how often each is drawn.
-    draws = np.random.default_rng(0).multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=_RESAMPLES)
-    totals = np.maximum(draws @ present.T, 1)
-    means = ((draws @ filled.T) / totals).mean(axis=1)
+    # Bootstrap of base images: counts of how often each is drawn, some resamples at a time.
+    rng, means = np.random.default_rng(0), np.empty(_RESAMPLES)
+    for rows in np.array_split(np.arange(_RESAMPLES), -(-_RESAMPLES * len(ids) // _DRAWN_TOGETHER)):
+        draws = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=len(rows)).astype(float)
+        totals = np.maximum(draws @ present.T.astype(float), 1)
+        means[rows] = ((draws @ filled.T) / totals) @ shares
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
-    return Estimate(float((filled.sum(1) / present.sum(1)).mean()), float(low), float(high), len(ids))
+    return Estimate(float((filled.sum(1) / present.sum(1)) @ shares), float(low), float(high), len(ids))
 
 
 def paired_difference(first: Column, second: Column) -> Estimate:

@@ -12,11 +12,29 @@ import torch
 from torch import Tensor
 
 
-__all__ = ["PURPOSES", "Kind", "sample_noise"]
+__all__ = ["CORRUPTIONS", "PURPOSES", "Kind", "sample_generator", "sample_noise"]
 
 Kind = Literal["uniform", "normal"]
 # One independent stream for each use of noise; numbers are never reused, so that results stay comparable.
 PURPOSES = {"attack start": 0, "noise": 1, "rotation": 2, "occlusion": 3}
+CORRUPTIONS = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+)
+PURPOSES |= {name: 64 + place for place, name in enumerate(CORRUPTIONS)}
 _WORD = (1 << 64) - 1
 
 
@@ -37,10 +55,14 @@ def sample_noise(
     Returns:
         `(B, *shape)`.
     """
-    counter = [0, 0, PURPOSES[purpose], restart]
     rows = np.empty((len(ids), *shape))
     for row, sample in zip(rows, ids.tolist(), strict=True):
-        key = np.array([seed & _WORD, sample & _WORD], dtype=np.uint64)
-        generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
+        generator = sample_generator(sample, seed=seed, purpose=purpose, restart=restart)
         row[...] = generator.uniform(-1.0, 1.0, shape) if kind == "uniform" else generator.standard_normal(shape)
     return torch.from_numpy(rows).to(device=ids.device, dtype=dtype)
+
+
+def sample_generator(sample: int, *, seed: int, purpose: str, restart: int) -> np.random.Generator:
+    """The stream of one sample id for one purpose; `restart` counts its draws from 0."""
+    key = np.array([seed & _WORD, sample & _WORD], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, PURPOSES[purpose], restart]))

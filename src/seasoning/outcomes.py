@@ -101,6 +101,10 @@ class Outcomes:
         gradients: Gradients that the attack used on the sample, `(N,)` int64.
         forwards: Forward passes of the sample, clean and attacked, with or without a gradient, `(N,)` int64.
         status: `Status` of the row, `(N,)` int8.
+        unmasked: Where only some of the model's classes count, the class predicted among all of them at the clean
+            image, `(N,)` int64; -1 for a class that the data set does not have.
+        valid: Where several classes are right, all of them, `(N, L)` int64, filled up with -1.
+        texture: Of conflict stimuli, the class of the texture, `(N,)` int64; the label is that of the shape.
     """
 
     ids: NDArray[np.int64]
@@ -113,6 +117,9 @@ class Outcomes:
     gradients: NDArray[np.int64]
     forwards: NDArray[np.int64]
     status: NDArray[np.int8]
+    unmasked: NDArray[np.int64] | None = None
+    valid: NDArray[np.int64] | None = None
+    texture: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         lengths = {name: len(column) for name, column in self.columns().items()}
@@ -125,8 +132,9 @@ class Outcomes:
         return len(self.ids)
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """The columns by name, in order."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """The columns by name, in order; those that the data set has no use for are left out."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: column for name, column in columns.items() if column is not None}
 
     def take(self, rows: NDArray[Any]) -> "Outcomes":
         """The rows that a mask or an index picks."""
@@ -141,23 +149,27 @@ class Outcomes:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Which clean images are classified correctly, `(N,)`."""
-        rows: NDArray[np.bool_] = self.clean == self.labels
-        return rows
+        return self._right(self.clean)
 
     @property
     def robust(self) -> NDArray[np.bool_]:
         """Which samples are right both clean and under attack, `(N,)`."""
-        rows: NDArray[np.bool_] = self.correct & (self.adversarial == self.labels)
-        return rows
+        return self.correct & self._right(self.adversarial)
+
+    def _right(self, predicted: NDArray[np.int64]) -> NDArray[np.bool_]:
+        rows: NDArray[np.bool_] = predicted == self.labels
+        return rows if self.valid is None else rows | (predicted[:, None] == self.valid).any(1)
 
 
 def concatenate(blocks: Sequence[Outcomes]) -> Outcomes:
     """The rows of several blocks in their order.
 
     Raises:
-        BadInput: there is no block, or a sample occurs in two of them.
+        BadInput: there is no block, a sample occurs in two of them, or their columns differ.
     """
     if not blocks:
         raise BadInput("no blocks of outcomes: measure at least one sample")
     names = blocks[0].columns()
+    if any(block.columns().keys() != names.keys() for block in blocks):
+        raise BadInput("blocks with different columns: they are of different data sets, join those of one")
     return Outcomes(**{name: np.concatenate([block.columns()[name] for block in blocks]) for name in names})

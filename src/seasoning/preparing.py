@@ -229,7 +229,7 @@ def _network(spec: RecipeSpec, samples: Samples, init: Path | None) -> tuple[Cla
         )
     try:
         with torch.no_grad():
-            model(samples.x[:2])
+            model(samples.images(slice(2)))
     except (AssertionError, RuntimeError, ValueError) as error:
         shape = tuple(samples.x.shape[1:])
         raise BadInput(

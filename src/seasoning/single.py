@@ -1,8 +1,9 @@
-"""The verb for one checkpoint alone: measure it clean and under threats, and say what that cost."""
+"""The verbs for one checkpoint alone: measure it clean and under threats, on one data set or several."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,21 +12,25 @@ import torch
 from seasoning import metrics
 from seasoning.attacks import Attack, suite_attack
 from seasoning.checkpoint import fingerprint, load_ingredient
-from seasoning.config import RunSpec
-from seasoning.data import SOURCES, SPLITS, Samples, load_source, split_samples
-from seasoning.errors import BadInput, Mismatch, RunConflict, UnknownName
+from seasoning.data import Samples
+from seasoning.data.c_versions import ALEXNET_ERRORS
+from seasoning.errors import BadInput, Mismatch, RunConflict
 from seasoning.measuring import Meter, measure, measurement
 from seasoning.metrics import Estimate
 from seasoning.models import Classifier, build_model
+from seasoning.opening import Opened, ReadOptions, open_data
 from seasoning.outcomes import ModelKey, Outcomes
-from seasoning.report import CLEAN
+from seasoning.report import CLEAN, Row, Table
 from seasoning.run_folder import STORE, check_folder, claimed
 from seasoning.soup.recipe import alike, constants_of
 from seasoning.store import Store
 from seasoning.threat import Threat
 
 
-__all__ = ["Cost", "Measured", "evaluate_checkpoint"]
+__all__ = ["Cost", "Measured", "SetResult", "accuracy_table", "evaluate_checkpoint", "evaluate_sets", "mean_corruption"]
+
+
+_READ = ReadOptions()
 
 
 class Cost(NamedTuple):
@@ -43,12 +48,43 @@ class Measured(NamedTuple):
     cost: Cost | None
 
 
-def evaluate_checkpoint(
+class SetResult(NamedTuple):
+    """What became of one set of images.
+
+    Args:
+        name: Of the set, such as `"imagenet-c/fog/3"`.
+        column: Of the table, such as `"imagenet-c"`.
+        lines: The answers: `"clean"`, every threat, with several of them `"union"`; of sets with a mask also
+            `"unmasked"`, clean over all classes, and of conflict stimuli `"shape bias"`.
+        counted: For each of the first three, which samples are right.
+        size: Height and width at which the images were measured.
+        notes: What a reader of the numbers has to know.
+    """
+
+    name: str
+    column: str
+    lines: dict[str, Measured]
+    counted: dict[str, metrics.Column]
+    size: tuple[int, int]
+    notes: list[str]
+
+
+def evaluate_checkpoint(source: str | Path, *, data: str, split: str | None, **given: Any) -> dict[str, Measured]:
+    """Clean, per-threat and union accuracy of one checkpoint on one data set: the lines of `evaluate_sets`.
+
+    Raises:
+        BadInput: the data holds several sets; and all that `evaluate_sets` raises.
+    """
+    options = replace(given.pop("reading", ReadOptions()), split=split)
+    (result,) = evaluate_sets(source, data=[data], reading=options, **given)
+    return result.lines
+
+
+def evaluate_sets(
     source: str | Path,
     *,
     architecture: str,
-    data: str,
-    split: str | None,
+    data: Sequence[str],
     threats: Sequence[Threat],
     suite: str,
     folder: Path,
@@ -62,16 +98,16 @@ def evaluate_checkpoint(
     device: str | None = None,
     channels_last: bool = False,
     seed: int = 0,
-) -> dict[str, Measured]:
-    """Clean, per-threat and union accuracy of one checkpoint on a data set, with their cost.
+    reading: ReadOptions = _READ,
+) -> list[SetResult]:
+    """Clean, per-threat and union accuracy of one checkpoint on data sets, with their cost.
 
     Outcomes are kept in the folder, so a measurement that was cut off goes on where it was.
 
     Args:
         source: What `load_ingredient` reads.
         architecture: What `build_model` takes: a name of timm's or ours, or `path/to/file.py:function`.
-        data: A known data set, or a folder with a folder of images for each class.
-        split: Part of a known data set, by default `"test"`; a folder is measured whole.
+        data: Known data sets, folders or archives, as `open_data` takes them.
         threats: What to attack with, one measurement each.
         suite: Named attack protocol.
         folder: Where outcomes are kept.
@@ -86,25 +122,29 @@ def evaluate_checkpoint(
         device: Where to compute, by default `"cuda"` where there is one, else `"cpu"`.
         channels_last: Whether to lay tensors out with the channels last, which some processors are faster with.
         seed: Seed of the random starts.
+        reading: How images are read.
 
     Returns:
-        Lines by name: `"clean"`, every threat, and with several of them `"union"`.
+        One result for each set, those of one column beside each other.
 
     Raises:
         UnknownName: no such data set, split, architecture, protocol, loss or precision.
-        BadInput: a split of a folder, or a device that this machine lacks.
+        BadInput: data that cannot be measured, or a device that this machine lacks.
         Mismatch: the checkpoint does not fit the architecture, or was trained with another normalization.
         RunConflict: the folder is that of a run, or of something else.
     """
     attacks = {
         threat: suite_attack(suite, threat.norm, loss=loss, steps=steps, precision=precision) for threat in threats
     }
-    samples = _samples(data, split, batch_size)
+    if batch_size is not None and batch_size < 1:
+        raise BadInput(f"a batch size of {batch_size}: expected at least 1")
+    opened = open_data(data, reading)
+    _require_one_model(opened, bool(threats))
     mean, std = _constants(source, normalization)
     model = build_model(
         architecture,
-        num_classes=samples.classes,
-        in_chans=samples.x.shape[1],
+        num_classes=opened[0].outputs,
+        in_chans=opened[0].channels,
         state=load_ingredient(source),
         mean=mean,
         std=std,
@@ -114,23 +154,97 @@ def evaluate_checkpoint(
     model.to(_device(device))
     if channels_last:
         model.to(memory_format=torch.channels_last)
-    meter = Meter(watch, 1 + len(attacks))
+    meter = Meter(watch, len(opened) * (1 + len(attacks)))
     check_folder(folder, fresh=True)
     with claimed(folder), Store(folder / STORE) as store:
         if store.note("spec") is not None:
             raise RunConflict(f"{folder} holds a run, whose numbers others would blur: choose another --out")
+        results = []
+        while opened:
+            each = opened.pop(0)  # what it lists is let go of before the next one
+            samples = each.read(model)
+            samples = samples if batch_size is None else replace(samples, batch_size=batch_size)
+            ask = partial(_measured, store, meter, key, model, samples, seed)
+            results.append(_result(each, samples, ask, attacks))
+    return results
 
-        ask = partial(_measured, store, meter, key, model, samples, seed)
-        outcomes, cost = ask(None, None)
-        lines = {CLEAN: Measured(metrics.accuracy(outcomes), cost)}
-        attacked = []
-        for threat, attack in attacks.items():
-            outcomes, cost = ask(threat, attack)
-            attacked.append(outcomes)
-            lines[str(threat)] = Measured(metrics.robust_accuracy(outcomes), cost)
+
+def accuracy_table(results: Mapping[str, Sequence[SetResult]], line: str = CLEAN) -> Table:
+    """A table like the paper's: one row for each model, one column for each data set, and their plain mean.
+
+    Args:
+        results: What `evaluate_sets` gave for each model, by the model's name; all over the same data sets.
+        line: Which answer: `"clean"`, a threat or `"union"`.
+    """
+    rows, columns = [], []
+    for name, found in results.items():
+        groups = {column: [each.counted[line] for each in sets] for column, sets in groupby(found, lambda e: e.column)}
+        columns = list(groups)
+        cells = [
+            metrics.proportion(group[0][1]) if len(group) == 1 else metrics.mean_of_groups([group])
+            for group in groups.values()
+        ]
+        mean = [metrics.mean_of_groups(list(groups.values()))] if len(groups) > 1 else []
+        rows.append(Row(name, 1, [*cells, *mean]))
+    note = (
+        "Accuracy in %, 95 % intervals (Wilson; of means: bootstrap of base images). MEAN: plain mean of the columns."
+    )
+    return Table(line, note, [*columns, *(["MEAN"] if len(columns) > 1 else [])], rows)
+
+
+def mean_corruption(results: Sequence[SetResult]) -> float | None:
+    """The mCE on ImageNet-C in units of AlexNet's errors; `None` unless all 75 subsets are there."""
+    errors: dict[str, list[float]] = {}
+    for each in results:
+        if each.column == "imagenet-c":
+            errors.setdefault(each.name.split("/")[1], []).append(1 - each.lines[CLEAN].estimate.value)
+    if errors.keys() != ALEXNET_ERRORS.keys() or any(len(each) != 5 for each in errors.values()):
+        return None
+    ratios = [metrics.corruption_error(each, ALEXNET_ERRORS[name]) for name, each in errors.items()]
+    return sum(ratios) / len(ratios)
+
+
+def _require_one_model(opened: Sequence[Opened], attacked: bool) -> None:
+    """Refuse sets that no single model can be measured on, before any work."""
+    first = opened[0]
+    # Of the subsets of a C version the first stands for all.
+    for _, sets in groupby(opened, lambda each: each.column):
+        each = next(sets)
+        if (each.outputs, each.channels) != (first.outputs, first.channels):
+            raise BadInput(
+                f"{first.name} wants a model of {first.outputs} classes and {first.channels} channels, {each.name} "
+                f"one of {each.outputs} and {each.channels}: measure them apart, or name the classes by --classes"
+            )
+        if attacked and each.listing is not None and each.listing.valid is not None:
+            raise BadInput(f"{each.name} has several right classes for an image, an attack knows one: measure it clean")
+
+
+def _result(
+    opened: Opened,
+    samples: Samples,
+    ask: Callable[[Threat | None, Attack | None], tuple[Outcomes, Cost]],
+    attacks: Mapping[Threat, Attack],
+) -> SetResult:
+    clean, cost = ask(None, None)
+    lines = {CLEAN: Measured(metrics.accuracy(clean), cost)}
+    counted = {CLEAN: metrics.clean_column(clean)}
+    if clean.texture is not None:
+        lines["shape bias"] = Measured(metrics.shape_bias(clean), None)
+    elif clean.unmasked is not None:
+        lines["unmasked"] = Measured(metrics.unmasked_accuracy(clean), None)
+    attacked = []
+    for threat, attack in attacks.items():
+        outcomes, cost = ask(threat, attack)
+        attacked.append(outcomes)
+        lines[str(threat)] = Measured(metrics.robust_accuracy(outcomes), cost)
+        counted[str(threat)] = metrics.robust_column(outcomes)
     if len(attacked) > 1:
         lines["union"] = Measured(metrics.union_accuracy(*attacked), None)
-    return lines
+        counted["union"] = metrics.union_column(*attacked)
+    left_out = f"{len(samples.skipped)} images could not be read and are left out, such as {(*samples.skipped, '')[0]}"
+    notes = [*opened.notes, *([left_out] if samples.skipped else [])]
+    height, width = samples.x.shape[2:]
+    return SetResult(opened.name, opened.column, lines, counted, (height, width), notes)
 
 
 def _constants(
@@ -179,19 +293,6 @@ def _measured(
         sum(header[name] for header in headers) for name in ("gradients", "forwards", "seconds")
     )
     return outcomes, Cost(gradients, forwards, seconds)
-
-
-def _samples(data: str, split: str | None, batch_size: int | None) -> Samples:
-    if split is not None and split not in SPLITS:
-        raise UnknownName("split", split, SPLITS)
-    if batch_size is not None and batch_size < 1:
-        raise BadInput(f"a batch size of {batch_size}: expected at least 1")
-    samples = load_source(data)
-    if data in SOURCES:
-        samples = split_samples(samples, RunSpec().data.sizes())[split or "test"]
-    elif split is not None:
-        raise BadInput(f"--split {split} of the folder {data}: a folder is measured whole, leave the option out")
-    return samples if batch_size is None else replace(samples, batch_size=batch_size)
 
 
 def _device(name: str | None) -> torch.device:

@@ -8,7 +8,7 @@ import io
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -134,6 +134,7 @@ def _pack(outcomes: Outcomes) -> bytes:
 
 def _unpack(blob: bytes) -> Outcomes:
     with np.load(io.BytesIO(blob), allow_pickle=False) as columns:
-        if set(columns.files) != {field.name for field in fields(Outcomes)}:
+        needed = {field.name for field in fields(Outcomes) if field.default is MISSING}
+        if not needed <= set(columns.files) <= {field.name for field in fields(Outcomes)}:
             raise BadInput("the store was written by another version of seasoning: choose another folder")
         return Outcomes(**{name: columns[name] for name in columns.files})

@@ -31,11 +31,12 @@ def root(tmp_path: Path) -> Path:
 
 def test_classes_are_the_folders_in_the_order_of_their_characters(root: Path) -> None:
     samples = load_folder(root)
-    assert (samples.name, samples.classes, samples.x.dtype) == ("pets", 3, torch.float32)
+    assert (samples.name, samples.classes, samples.x.dtype) == ("pets", 3, torch.uint8)
     assert tuple(samples.x.shape) == (4, 3, 4, 5)
     assert samples.y.tolist() == [0, 1, 1, 2]
-    torch.testing.assert_close(samples.x[:, 1, 2, 3], torch.tensor([0.0, 0.2, 0.4, 1.0]))
-    assert samples.x[3, :, 0, 0].tolist() == [1, 0, 0]
+    assert samples.x[:, 1, 2, 3].tolist() == [0, 51, 102, 255]
+    assert samples.x[3, :, 0, 0].tolist() == [255, 0, 0]
+    torch.testing.assert_close(next(iter(samples)).x[:, 1, 2, 3], torch.tensor([0.0, 0.2, 0.4, 1.0]))
 
 
 def test_ids_survive_a_move_and_newcomers(root: Path, tmp_path: Path) -> None:
@@ -54,10 +55,30 @@ def test_a_folder_is_a_source_too(root: Path) -> None:
     assert torch.equal(load_source(str(root)).x, load_folder(root).x)
 
 
-def test_grey_images_become_rgb(root: Path) -> None:
-    Image.fromarray(np.full((4, 5), 51, dtype=np.uint8)).save(root / "ant" / "grey.png")
+def test_numbered_folders_are_classes_in_the_order_of_their_values(tmp_path: Path) -> None:
+    for number in ("10", "9", "2", "1"):
+        save(tmp_path / "digits" / number / "a.png", int(number))
+    samples = load_folder(tmp_path / "digits")
+    assert samples.y.tolist() == [0, 1, 2, 3]
+    assert samples.x[:, 0, 2, 2].tolist() == [1, 2, 9, 10]
+
+
+def test_images_of_every_kind_become_rgb_of_8_bits(root: Path) -> None:
+    folder = root / "bee"
+    folder.mkdir()
+    Image.fromarray(np.full((4, 5), 51, dtype=np.uint8)).save(folder / "1grey.png")
+    # 16 bits a pixel: 20000 / 65535 of white is 77.8 / 255, not the low or the highest byte.
+    Image.fromarray(np.full((4, 5), 20_000, dtype=np.uint16)).save(folder / "2deep.png")
+    palette = Image.fromarray(np.zeros((4, 5), dtype=np.uint8), mode="P")
+    palette.putpalette([10, 20, 30] * 256)
+    palette.save(folder / "3palette.png", transparency=bytes([7] * 256))
+    Image.fromarray(np.full((4, 5, 4), (0, 255, 255, 0), dtype=np.uint8), mode="CMYK").save(folder / "4cmyk.tif")
+    Image.fromarray(np.full((4, 5, 4), (1, 2, 3, 0), dtype=np.uint8)).save(folder / "5clear.png")
+    Image.fromarray(np.full((4, 5), True)).save(folder / "6bit.png")
     samples = load_folder(root)
-    assert samples.x[:, :, 1, 1].tolist()[1] == pytest.approx([0.2] * 3)
+    found = samples.x[samples.y == 1][:, :, 2, 2].tolist()
+    white = [255, 255, 255]
+    assert found == [[51, 51, 51], [78, 78, 78], [10, 20, 30], [255, 0, 0], [1, 2, 3], white]
 
 
 def test_hidden_folders_and_other_files_are_passed_over(root: Path) -> None:
@@ -66,13 +87,13 @@ def test_hidden_folders_and_other_files_are_passed_over(root: Path) -> None:
     assert len(load_folder(root)) == 4
 
 
-@pytest.mark.parametrize("fault", ["empty", "no images", "text", "cut", "size", "deep"])
+@pytest.mark.parametrize("fault", ["empty", "no images", "text", "cut", "size", "float"])
 def test_what_is_wrong_is_named(root: Path, tmp_path: Path, fault: str) -> None:
     words = {
-        "text": r"2\.png is no image",
+        "text": r"1 of its 4 images cannot be read:\n  cat/2\.png is no image",
         "cut": r"2\.png is no image, or damaged",
         "size": r"2\.png has 6 x 4 pixels",
-        "deep": r"2\.png has more than 8 bits",
+        "float": r"floating-point",
     }
     if fault == "empty":
         root = tmp_path / "empty"
@@ -84,8 +105,8 @@ def test_what_is_wrong_is_named(root: Path, tmp_path: Path, fault: str) -> None:
     elif fault == "cut":
         whole = (root / "cat" / "2.png").read_bytes()
         (root / "cat" / "2.png").write_bytes(whole[: len(whole) // 2])
-    elif fault == "deep":
-        Image.fromarray(np.full((4, 5), 40_000, dtype=np.uint16)).save(root / "cat" / "2.png")
+    elif fault == "float":
+        Image.fromarray(np.full((4, 5), 0.5, dtype=np.float32)).save(root / "cat" / "2.tif")
     else:
         save(root / "cat" / "2.png", 3, size=(6, 4))
     with pytest.raises(BadInput, match=words.get(fault, "expected a folder for each class with images in it")):

@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from seasoning.cli.data import corrupt, data
 from seasoning.cli.demo import demo
 from seasoning.cli.evaluate import evaluate
 from seasoning.cli.recipes import recipes
@@ -26,9 +27,10 @@ app = typer.Typer(
 
 
 # In the order of `--help`.
-for command in (demo, train, mix, check, verify, evaluate, report):
+for command in (demo, train, mix, check, verify, evaluate, corrupt, report):
     app.command()(command)
 app.add_typer(recipes, name="recipes")
+app.add_typer(data)
 
 
 class _Once(logging.Filter):

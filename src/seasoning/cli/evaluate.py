@@ -1,30 +1,47 @@
-"""`seasoning evaluate`: what one checkpoint is worth."""
+"""`seasoning evaluate`: what a checkpoint is worth, on one data set or several."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seasoning.cli.shared import numbers, option, progress
+from seasoning.cli.shared import numbers, option, print_table, progress
 
 
 if TYPE_CHECKING:
-    from seasoning.single import Measured
+    from seasoning.single import Measured, SetResult
 
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    checkpoint: Annotated[str, typer.Argument(help="A safetensors or PyTorch file, or timm:NAME.")],
+    checkpoints: Annotated[list[str], typer.Argument(help="Safetensors or PyTorch files, or timm:NAME.")],
     arch: Annotated[str, typer.Option(help="Architecture, by timm's name or ours, or path/to/file.py:function.")],
     options: Annotated[
         list[str] | None, typer.Option("--option", help="Of the architecture, such as activation=silu; repeatable.")
     ] = None,
-    data: Annotated[str, typer.Option(help="Data set, or folder with a folder of images for each class.")] = "digits",
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="digits (the default), a folder or an archive, or KIND=PATH; repeatable: a column for each."),
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="Part of a known data set: train, validation, selection or test (the default).")
     ] = None,
+    transform: Annotated[
+        str, typer.Option(help="auto, model (photographs resized and cropped as it asks) or as-is.")
+    ] = "auto",
+    classes: Annotated[
+        Path | None, typer.Option(help="File of the model's classes, one a line in the order of its logits.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode images.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps decoded images, mapped into memory.")] = None,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, and count them.")
+    ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Measure what is there of a data set that is not complete.")
+    ] = False,
     threats: Annotated[
         list[str] | None, typer.Option("--threat", help="Threat, such as linf:8/255; repeatable.")
     ] = None,
@@ -40,38 +57,49 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random starts.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder that keeps the outcomes.")] = Path("runs/evaluate"),
 ) -> None:
-    """Measure clean, per-threat and union accuracy of a checkpoint, with intervals and cost.
+    """Measure clean, per-threat and union accuracy of checkpoints, with intervals and cost.
 
+    Several checkpoints or data sets make a table: a row for each checkpoint, a column for each data set, their mean.
     Run again, it goes on where it was: what is measured is never measured again.
     """
     from seasoning.threat import Threat
 
     parsed = [Threat.parse(text) for text in threats or []]
+    names = data or ["digits"]
+    results: dict[str, list[SetResult]] = {}
     with progress() as watch:
-        from seasoning.single import evaluate_checkpoint
+        from seasoning.opening import ReadOptions
+        from seasoning.single import evaluate_sets
 
-        lines = evaluate_checkpoint(
-            checkpoint,
-            architecture=arch,
-            data=data,
-            split=split,
-            threats=parsed,
-            suite=suite,
-            options=dict(map(option, options or [])),
-            loss=loss,
-            steps=steps,
-            precision=precision,
-            normalization=_normalization(mean, std),
-            batch_size=batch_size,
-            device=device,
-            channels_last=channels_last,
-            seed=seed,
-            folder=out,
-            watch=watch,
-        )
-    images = lines["clean"].estimate.n
-    print(f"{checkpoint} on {data}{f'/{split}' if split else ''}, {images} images, suite {suite}, seed {seed}")
-    _print_lines(lines, images)
+        reading = ReadOptions(split, transform, workers, cache, skip_damaged, partial, _classes(classes))
+        for checkpoint in checkpoints:
+            results[checkpoint] = evaluate_sets(
+                checkpoint,
+                architecture=arch,
+                data=names,
+                threats=parsed,
+                suite=suite,
+                options=dict(map(option, options or [])),
+                loss=loss,
+                steps=steps,
+                precision=precision,
+                normalization=_normalization(mean, std),
+                batch_size=batch_size,
+                device=device,
+                channels_last=channels_last,
+                seed=seed,
+                reading=reading,
+                folder=out,
+                watch=watch,
+            )
+    if len(results) == 1 and len(results[checkpoints[0]]) == 1:
+        _print_one(checkpoints[0], names[0], split, suite, seed, results[checkpoints[0]][0])
+    else:
+        _print_tables(results)
+
+
+def _classes(path: Path | None) -> tuple[str, ...] | None:
+    return None if path is None else tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
 
 
 def _normalization(mean: str | None, std: str | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
@@ -84,6 +112,19 @@ def _normalization(mean: str | None, std: str | None) -> tuple[tuple[float, ...]
     return numbers("--mean", mean), numbers("--std", std)
 
 
+def _print_one(checkpoint: str, data: str, split: str | None, suite: str, seed: int, result: "SetResult") -> None:
+    images = result.lines["clean"].estimate.n
+    print(f"{checkpoint} on {data}{f'/{split}' if split else ''}, {images} images, suite {suite}, seed {seed}")
+    _print_facts(result)
+    _print_lines(result.lines, images)
+
+
+def _print_facts(result: "SetResult") -> None:
+    print(f"{result.name}: measured at {result.size[0]} x {result.size[1]} pixels")
+    for note in result.notes:
+        print(f"{result.name}: {note}")
+
+
 def _print_lines(lines: "dict[str, Measured]", images: int) -> None:
     from seasoning.report.tables import percent
 
@@ -92,3 +133,24 @@ def _print_lines(lines: "dict[str, Measured]", images: int) -> None:
         spent = f"{cost.gradients / images:9.1f} {cost.forwards / images:9.1f} {cost.seconds:9.1f}" if cost else ""
         print(f"{name:>12}  {percent(estimate):<22} {spent}".rstrip())
     print("gradients and forwards: mean over the images; seconds: spent on the line when it was measured")
+
+
+def _print_tables(results: "dict[str, list[SetResult]]") -> None:
+    """A table for each answer that all data sets have, then what only some of them have."""
+    from seasoning.report.tables import percent
+    from seasoning.single import accuracy_table, mean_corruption
+
+    first = next(iter(results.values()))
+    for line in first[0].counted:
+        print_table(accuracy_table(results, line))
+    for each in first:
+        if each.notes or each.name == each.column:
+            _print_facts(each)
+    for name, found in results.items():
+        for each in found:
+            for extra in ("unmasked", "shape bias"):
+                if extra in each.lines:
+                    print(f"{name} on {each.name}, {extra}: {percent(each.lines[extra].estimate)}")
+        corruption = mean_corruption(found)
+        if corruption is not None:
+            print(f"{name} on imagenet-c, mCE (AlexNet: 100): {100 * corruption:.1f}")

@@ -1,77 +1,87 @@
-"""Images in one folder for each class."""
+"""Images in one folder for each class: the practitioner's case."""
 
-import hashlib
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
-import torch
-from PIL import Image, UnidentifiedImageError
-from torchvision.datasets.folder import IMG_EXTENSIONS
-from torchvision.transforms import functional
-
+from seasoning.data.listing import Listing, Place, Tree, listed, read_tree
+from seasoning.data.reading import read_samples
 from seasoning.data.samples import Samples
 from seasoning.errors import BadInput
 
 
-__all__ = ["load_folder"]
+__all__ = ["class_folders", "load_folder", "ordered_classes", "tree_listing"]
 
 
 def load_folder(root: Path) -> Samples:
-    """All images under a folder that has a folder for each class, decoded into memory.
+    """All images under a folder that has a folder for each class, decoded into memory as they are.
 
-    Classes are the folders' names in the order of their characters. The id of an image derives from its path inside
-    the root, so it stays the same when the root moves or other images come and go.
+    Classes are the folders' names in the order of their characters, or of their values where all are whole numbers. The
+    id of an image derives from its path inside the root without the suffix, so it stays the same when the root moves
+    or other images come and go.
 
     Args:
-        root: Such as `cifar10/test`, with `cifar10/test/airplane/0000.jpg` in it.
+        root: Such as `cifar10/test`, with `cifar10/test/airplane/0000.jpg` in it; or such a folder as a tar archive.
 
     Returns:
-        Images as RGB, `(N, 3, H, W)` float32 in [0, 1].
+        Images as RGB, `(N, 3, H, W)` uint8.
 
     Raises:
         BadInput: no classes, a class without images, a file that is no image, or images of different sizes.
     """
-    classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    files = [(path, label) for label, name in enumerate(classes) for path in _images(root / name)]
-    empty = sorted(set(range(len(classes))) - {label for _, label in files})
-    if not classes or empty:
-        lacking = f"its folder {classes[empty[0]]!r} has no images" if empty else "no folders in it"
-        raise BadInput(f"{root}: {lacking}; expected a folder for each class with images in it, as in {root}/cat/1.png")
-    images: list[torch.Tensor] = []
-    for path, _ in files:
-        image = _decoded(path)
-        if images and image.shape != images[0].shape:
-            sizes = [f"{each.shape[2]} x {each.shape[1]}" for each in (image, images[0])]
-            raise BadInput(
-                f"{path} has {sizes[0]} pixels, the images before it {sizes[1]}: bring all to one size first"
-            )
-        images.append(image)
-    return Samples(
-        name=root.resolve().name,
-        ids=torch.tensor([_stable_id(path.relative_to(root).as_posix()) for path, _ in files]),
-        x=torch.stack(images).float() / 255,
-        y=torch.tensor([label for _, label in files]),
-        classes=len(classes),
-    )
+    return read_samples(tree_listing(read_tree(root)))
 
 
-def _images(folder: Path) -> list[Path]:
-    """Image files anywhere under a folder, by their suffix, in the order of their paths."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS and path.is_file())
+def tree_listing(tree: Tree, class_names: Sequence[str] | None = None, name: str | None = None) -> Listing:
+    """The images of a tree with a folder for each class.
+
+    Args:
+        tree: What the folder holds.
+        class_names: The model's classes in the order of its logits; by default the folders are the classes.
+        name: Of the data set; by default the folder's.
+
+    Raises:
+        BadInput: no classes, a class without images, or folders that are none of the model's classes.
+    """
+    by_class = class_folders(tree)
+    if class_names is None:
+        class_names = ordered_classes(by_class)
+    unmatched = sorted(set(by_class) - set(class_names))
+    if unmatched:
+        raise BadInput(
+            f"{tree.root}: {len(unmatched)} folders are none of the model's {len(class_names)} classes: "
+            f"{', '.join(unmatched[:20])}{' …' if len(unmatched) > 20 else ''}; "
+            "rename them, or correct the list of classes"
+        )
+    labels = {each: label for label, each in enumerate(class_names)}
+    pairs = [(place, labels[each]) for each in class_names if each in by_class for place in by_class[each]]
+    places = [place for place, _ in pairs]
+    bases = [str(PurePosixPath(place.name).with_suffix("")) for place in places]
+    name = tree.root.resolve().name if name is None else name
+    return listed(name, places, [label for _, label in pairs], class_names, bases)
 
 
-def _decoded(path: Path) -> torch.Tensor:
-    """One image as RGB, `(3, H, W)` uint8."""
-    try:
-        with Image.open(path) as image:
-            # Sixteen bits a pixel would be cut off at 255, not scaled.
-            if image.mode.startswith(("I", "F")):
-                raise BadInput(f"{path} has more than 8 bits a channel (mode {image.mode}): convert it to 8 bits first")
-            pixels: torch.Tensor = functional.pil_to_tensor(image.convert("RGB"))
-            return pixels
-    except (UnidentifiedImageError, OSError) as error:
-        raise BadInput(f"{path} is no image, or damaged ({error}): remove it, or copy it again") from error
+def class_folders(tree: Tree) -> dict[str, list[Place]]:
+    """The images below each class folder, all of which have some.
+
+    Raises:
+        BadInput: no folders, or one without images.
+    """
+    by_class: dict[str, list[Place]] = {name: [] for name in tree.folders}
+    for place in tree.images():
+        top, _, rest = place.name.partition("/")
+        if rest:
+            by_class.setdefault(top, []).append(place)
+    empty = sorted(name for name, places in by_class.items() if not places)
+    if not by_class or empty:
+        lacking = f"its folder {empty[0]!r} has no images" if empty else "no folders in it"
+        raise BadInput(
+            f"{tree.root}: {lacking}; expected a folder for each class with images in it, as in {tree.root}/cat/1.png"
+        )
+    return by_class
 
 
-def _stable_id(name: str) -> int:
-    """63 bits of the hash of a path."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+def ordered_classes(names: Sequence[str] | dict[str, list[Place]]) -> list[str]:
+    """Class names in their order: by value where all are whole numbers (`"2"` before `"10"`), else by characters."""
+    if all(name.isascii() and name.isdigit() for name in names):
+        return sorted(names, key=int)
+    return sorted(names)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
-from seasoning.data.folder import load_folder
+from seasoning.data.reading import read_samples
 from seasoning.data.samples import Samples
+from seasoning.data.sets import find_set
 from seasoning.errors import BadInput, UnknownName
 
 
@@ -37,17 +38,20 @@ SOURCES: dict[str, Callable[[], Samples]] = {"digits": load_digits}
 
 
 def load_source(name: str) -> Samples:
-    """All samples of a named data set, or of a folder with one folder of images for each class.
+    """All samples of a named data set, or of a folder or an archive that `find_set` knows, at the size they have.
 
     Raises:
         UnknownName: there is no such data set or folder.
-        BadInput: the folder is not laid out so, or an image in it is damaged.
+        BadInput: the folder is not laid out so, holds several sets, or an image in it is damaged.
     """
-    if name not in SOURCES and Path(name).is_dir():
-        return load_folder(Path(name))
-    if name not in SOURCES:
+    if name in SOURCES:
+        return SOURCES[name]()
+    if not Path(name).exists():
         raise UnknownName("data set", name, SOURCES)
-    return SOURCES[name]()
+    found = find_set(Path(name))
+    if len(found.parts) > 1:
+        raise BadInput(f"{name} holds {len(found.parts)} sets, such as {found.parts[0].name}: give the folder of one")
+    return read_samples(found.parts[0].open())
 
 
 def split_samples(samples: Samples, sizes: Mapping[str, int]) -> dict[str, Samples]:

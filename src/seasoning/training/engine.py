@@ -286,7 +286,7 @@ class _Run:
         self._log(values)
 
     def _lowered(self, rows: Tensor, seed: int) -> Lowered:
-        x, y = self._samples.x[rows], self._samples.y[rows]
+        x, y = self._samples.images(rows), self._samples.y[rows]
         if self._settings.crop or self._settings.flips:
             generator = torch.Generator().manual_seed((seed + _CROPS) % _LARGEST_SEED)
             x = crop_and_flip(x, self._settings.crop, self._settings.flips, generator)

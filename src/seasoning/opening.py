@@ -1,0 +1,196 @@
+"""From what somebody names as data to samples as a model sees them."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from timm.data import resolve_model_data_config
+
+from seasoning.config import RunSpec
+from seasoning.data import SOURCES, SPLITS, Samples, load_source, split_samples
+from seasoning.data.decoding import Photo, View, Whole, image_size
+from seasoning.data.listing import Listing
+from seasoning.data.reading import read_samples
+from seasoning.data.set_facts import FACTS
+from seasoning.data.sets import find_set, shortfall
+from seasoning.errors import BadInput, UnknownName
+from seasoning.models import Classifier
+
+
+__all__ = ["TRANSFORMS", "Opened", "ReadOptions", "open_data"]
+
+TRANSFORMS = ("auto", "model", "as-is")
+_FEW = 2000  # images that are decoded sooner than worker processes start
+_MOST_WORKERS = 8
+_LOOKED_AT = 64  # images whose size tells whether all have one
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How data is read.
+
+    Args:
+        split: Part of a data set that has parts, by default `"test"`.
+        transform: `"model"` views photographs as the architecture asks, `"as-is"` leaves their size; `"auto"` leaves
+            images that were made at one size, and views the others.
+        workers: Processes that decode; by default none for few images, else as many as there are processors.
+        cache: Folder that keeps decoded images, mapped instead of held in memory.
+        skip_damaged: Whether to leave out images that cannot be read, and count them.
+        partial: Whether to measure what is there of a set that is not complete.
+        class_names: The model's classes in the order of its logits, to name the folders by.
+    """
+
+    split: str | None = None
+    transform: str = "auto"
+    workers: int | None = None
+    cache: Path | None = None
+    skip_damaged: bool = False
+    partial: bool = False
+    class_names: tuple[str, ...] | None = None
+
+
+class Opened:
+    """One set of images before it is decoded.
+
+    Args:
+        name: Such as `"imagenet-c/fog/3"`.
+        column: The column of a table that it belongs to, such as `"imagenet-c"`.
+        kind: A key of `FACTS`, or `None` for a set without files.
+        listing: Opens it.
+        samples: Of a set without files, gives them.
+        options: How it is read.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        column: str,
+        kind: str | None,
+        listing: Callable[[], Listing] | None,
+        samples: Callable[[], Samples] | None,
+        options: ReadOptions,
+    ) -> None:
+        self.name, self.column, self.kind = name, column, kind
+        self._listing, self._samples, self._options = listing, samples, options
+
+    @cached_property
+    def listing(self) -> Listing | None:
+        """What it holds; a published set that is not complete is refused unless that is asked for."""
+        if self._listing is None or self.kind is None:
+            return None
+        listing = self._listing()
+        missing = shortfall(listing, self.kind, self._options.split or "test")
+        if missing is not None and not self._options.partial:
+            raise BadInput(
+                f"{self.name} is not complete: {missing}; copy it again, or measure what is there by --partial. "
+                f"Expected: {FACTS[self.kind].layout}"
+            )
+        return listing
+
+    @cached_property
+    def _made(self) -> Samples | None:
+        return None if self._samples is None else self._samples()
+
+    @property
+    def outputs(self) -> int:
+        """Logits that a model of it has."""
+        known = self.listing or self._made
+        return 0 if known is None else known.outputs
+
+    @property
+    def channels(self) -> int:
+        """Channels of its images."""
+        return 3 if self._made is None else self._made.x.shape[1]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of its numbers has to know."""
+        if self.listing is None or self.kind is None:
+            return []
+        missing = shortfall(self.listing, self.kind, self._options.split or "test")
+        return [*self.listing.notes, *([f"not complete: {missing}"] if missing else [])]
+
+    def view(self, model: Classifier) -> View | None:
+        """What is done to each image for this model."""
+        listing = self.listing
+        if listing is None or listing.pixels is not None or self._options.transform == "as-is":
+            return None
+        config = resolve_model_data_config(model.network)
+        size = tuple(config["input_size"][1:])
+        if self._options.transform == "auto":
+            own = {image_size(place) for place in listing.places[:: max(len(listing) // _LOOKED_AT, 1)]}
+            # Images of one size, from a set made at it or from one's own folder, are not resized a second time.
+            if listing.as_is or (self.kind == "folder" and len(own) == 1):
+                fixed = getattr(model.network, "pretrained_cfg", {}).get("fixed_input_size", False)
+                return Whole(size) if fixed and own != {size} else None
+        return Photo(size, config["crop_pct"], config["interpolation"], config["crop_mode"], tuple(config["mean"]))
+
+    def read(self, model: Classifier, on_images: Callable[[int], None] = lambda count: None) -> Samples:
+        """Its samples as this model sees them."""
+        if self._made is not None:
+            return self._made
+        listing, options = self.listing, self._options
+        if listing is None:
+            raise RuntimeError(f"{self.name} has neither files nor samples")
+        processors = len(os.sched_getaffinity(0))
+        default = 0 if len(listing) < _FEW else min(processors, _MOST_WORKERS)
+        return read_samples(
+            listing,
+            view=self.view(model),
+            workers=default if options.workers is None else options.workers,
+            cache=options.cache,
+            skip_damaged=options.skip_damaged,
+            on_images=on_images,
+        )
+
+
+def open_data(names: Sequence[str], options: ReadOptions) -> list[Opened]:
+    """The sets that names stand for, in their order; those of many parts, such as ImageNet-C, as many sets.
+
+    Args:
+        names: A known data set (`digits`), a folder or an archive, or one with its kind in front
+            (`imagenet-real=PATH`).
+        options: How they are read.
+
+    Raises:
+        UnknownName: no such data set, kind, split or transform.
+        BadInput: a split of data that has none, or a folder that does not hold what was said.
+    """
+    if options.split is not None and options.split not in SPLITS:
+        raise UnknownName("split", options.split, SPLITS)
+    if options.transform not in TRANSFORMS:
+        raise UnknownName("transform", options.transform, TRANSFORMS)
+    opened = [each for name in names for each in _opened(name, options)]
+    twice = sorted({each.name for each in opened if [other.name for other in opened].count(each.name) > 1})
+    if twice:
+        raise BadInput(f"data set {twice[0]} is given twice: each is a column of its own, give it once")
+    return opened
+
+
+def _opened(text: str, options: ReadOptions) -> list[Opened]:
+    if text in SOURCES:
+        part = options.split or "test"
+        return [Opened(text, text, None, None, lambda: _split(text, part), options)]
+    kind, equals, path = text.partition("=")
+    if not equals or (kind not in FACTS and Path(text).exists()):
+        kind, path = "", text
+    if not kind and not Path(path).exists():
+        raise UnknownName("data set", text, [*SOURCES, *FACTS])
+    found = find_set(Path(path), kind or None, split=_cifar_split(options), class_names=options.class_names)
+    if options.split is not None and not found.kind.startswith("cifar"):
+        raise BadInput(
+            f"--split {options.split} of the folder {path}: a folder is measured whole, leave the option out"
+        )
+    # The subsets of a C version share a column, `NAME/corruption/severity`; all others have their own.
+    parts = [(each, each.name.split("/")[0] if found.kind.endswith("-c") else each.name) for each in found.parts]
+    return [Opened(part.name, column, found.kind, part.open, None, options) for part, column in parts]
+
+
+def _cifar_split(options: ReadOptions) -> str:
+    return options.split if options.split in ("train", "test") else "test"
+
+
+def _split(source: str, part: str) -> Samples:
+    return split_samples(load_source(source), RunSpec().data.sizes())[part]
