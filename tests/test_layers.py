@@ -21,9 +21,11 @@ LAYERS = [
     ["training", "search"],
     ["store", "selection"],
     ["report"],
-    ["config"],
-    ["ingredients", "measuring", "run_folder"],
-    ["experiment", "making", "single"],
+    ["config", "found"],
+    ["plans"],
+    ["few_shot", "ingredients", "measuring", "resident", "run_folder"],
+    ["soup_outcomes"],
+    ["experiment", "making", "searching", "single"],
     ["cli"],
 ]
 NO_TORCH = [
@@ -37,6 +39,8 @@ NO_TORCH = [
     "search",
     "report",
     "config",
+    "found",
+    "plans",
     "cli",
 ]
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -10,7 +10,7 @@ from seasoning.errors import BadInput, SeasoningError, UnknownName
 from seasoning.threat import Threat
 
 
-__all__ = ["DataSpec", "EvaluationSpec", "RunSpec", "TrainingSpec", "parse_value", "resolve"]
+__all__ = ["DataSpec", "EvaluationSpec", "RunSpec", "TrainingSpec", "complaint", "parse_value", "resolve"]
 
 Count = Annotated[int, Field(ge=1)]
 Epochs = Annotated[int, Field(ge=0)]
@@ -124,7 +124,7 @@ def resolve(settings: Sequence[str], spec: RunSpec) -> RunSpec:
     try:
         resolved = RunSpec.model_validate(content)
     except ValidationError as error:
-        raise BadInput("\n".join([*map(str, unknown), *map(_complaint, error.errors())])) from error
+        raise BadInput("\n".join([*map(str, unknown), *map(complaint, error.errors())])) from error
     if len(unknown) == 1:
         raise unknown[0]
     if unknown:
@@ -132,9 +132,14 @@ def resolve(settings: Sequence[str], spec: RunSpec) -> RunSpec:
     return resolved
 
 
-def _complaint(error: Mapping[str, Any]) -> str:
+def complaint(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in words: which setting, what was given, what is wrong."""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
     place = ".".join(map(str, error["loc"]))
-    return f"setting {place}={error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+    given = "" if error["type"] == "missing" else f"={error['input']!r}"
+    return f"setting {place}{given}: {message}"
 
 
 def _keys(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

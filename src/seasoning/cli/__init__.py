@@ -9,6 +9,7 @@ import typer
 from seasoning.cli.demo import demo
 from seasoning.cli.evaluate import evaluate
 from seasoning.cli.report import report
+from seasoning.cli.search import search
 from seasoning.cli.soups import check, mix, verify
 from seasoning.errors import SeasoningError
 
@@ -32,7 +33,7 @@ def _seasoning(
 
 
 # In the order of `--help`.
-for command in (demo, mix, check, verify, evaluate, report):
+for command in (demo, mix, check, verify, evaluate, search, report):
     app.command()(command)
 
 
