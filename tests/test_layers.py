@@ -21,11 +21,11 @@ LAYERS = [
     ["training", "search"],
     ["store", "selection"],
     ["report"],
-    ["config"],
-    ["recipe"],
-    ["ingredients", "measuring", "run_folder"],
-    ["opening"],
-    ["experiment", "making", "preparing", "single"],
+    ["config", "found"],
+    ["plans", "recipe"],
+    ["few_shot", "ingredients", "measuring", "resident", "run_folder"],
+    ["opening", "soup_outcomes"],
+    ["experiment", "making", "preparing", "searching", "single"],
     ["cli"],
 ]
 NO_TORCH = [
@@ -40,6 +40,8 @@ NO_TORCH = [
     "search",
     "report",
     "config",
+    "found",
+    "plans",
     "recipe",
     "cli",
 ]

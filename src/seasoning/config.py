@@ -16,6 +16,7 @@ __all__ = [
     "RunSpec",
     "Spec",
     "TrainingSpec",
+    "complaint",
     "keys_of",
     "parse_value",
     "read_spec",
@@ -182,7 +183,7 @@ def _validated(content: Mapping[str, Any], kind: type[S], unknown: Sequence[Unkn
     except ValidationError as error:
         others = [each for each in error.errors() if each["type"] != "extra_forbidden"]
         if others or not unknown:
-            raise BadInput("\n".join([*map(str, unknown), *map(_complaint, others or error.errors())])) from error
+            raise BadInput("\n".join([*map(str, unknown), *map(complaint, others or error.errors())])) from error
     if len(unknown) == 1:
         raise unknown[0]
     if unknown:
@@ -190,12 +191,15 @@ def _validated(content: Mapping[str, Any], kind: type[S], unknown: Sequence[Unkn
     return made
 
 
-def _complaint(error: Mapping[str, Any]) -> str:
+def complaint(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in words: which setting, what was given, what is wrong."""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
     place = ".".join(map(str, error["loc"]))
     if error["type"] == "missing":
         return f"setting {place} is missing"
-    given = f"setting {place}={error['input']!r}: " if place else ""
-    return given + str(error["msg"]).removeprefix("Value error, ")
+    return f"setting {place}={error['input']!r}: {message}"
 
 
 def _keys(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -33,6 +33,7 @@ from seasoning.report import (
 )
 from seasoning.run_folder import STORE, check_folder, claimed, opened
 from seasoning.search import Proposal, grid, run_strategy, simplex
+from seasoning.selection import mean_over, union_over
 from seasoning.soup import Ensemble, check_mixable, mix, soup_metadata
 from seasoning.store import Store
 from seasoning.threat import Threat
@@ -164,8 +165,12 @@ class _Kitchen:
             warnings.warn(f"the ingredients will make poor soups: {report.verdict}", stacklevel=2)
         clean = len(self._recipes) - len(self._spec.threats)
         robust = [(*weights, *[0.0] * clean) for weights in self._robust]
-        for points, tasks in ((robust, self._spec.threats), (self._all, (CLEAN, *self._spec.data.shifts))):
-            run_strategy(grid(points, tasks), self._answer)
+        shots = self._spec.data.selection
+        for points, goal in (
+            (robust, union_over(self._spec.threats)),
+            (self._all, mean_over((CLEAN, *self._spec.data.shifts))),
+        ):
+            run_strategy(grid(points, [goal], shots), self._answer)
 
     def test(self, wanted: Sequence[Wanted]) -> None:
         """Measure the chosen models on the test split."""

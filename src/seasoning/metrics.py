@@ -4,7 +4,7 @@ Accuracies have the interval of Wilson (1927). Means over data sets that share t
 Differences are paired: both models are asked about the same samples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from seasoning.outcomes import Outcomes
 
 __all__ = [
     "CONFIDENCE",
+    "Column",
     "Estimate",
     "accuracy",
     "clean_column",
@@ -27,17 +28,21 @@ __all__ = [
     "mean_of_groups",
     "paired_difference",
     "proportion",
+    "resampled_means",
     "robust_accuracy",
     "robust_column",
     "shape_bias",
     "union_accuracy",
     "union_column",
     "unmasked_accuracy",
+    "weighted_accuracy",
+    "weighted_difference",
 ]
 
 CONFIDENCE = 0.95
 _RESAMPLES = 2000
-_DRAWN_TOGETHER = 1 << 23
+# Counts of a bootstrap that are in memory at a time.
+_MOST_COUNTS = 2 * 10**7
 
 Column = tuple[NDArray[np.int64], NDArray[np.bool_]]  # sample ids, and what is true of each
 
@@ -152,7 +157,18 @@ def mean_accuracy(*columns: Column) -> Estimate:
     Returns:
         `n` counts base images.
     """
-    return _mean_over_base_images([(ids, column.astype(float)) for ids, column in columns])
+    return _sum_over_base_images([(ids, column.astype(float)) for ids, column in columns], _plain(columns))
+
+
+def weighted_accuracy(columns: Sequence[Column], weights: Sequence[float]) -> Estimate:
+    """Weighted sum over data sets of the share of `True`; one of weight 1 has Wilson's interval, else as for means.
+
+    Raises:
+        BadInput: there is nothing to count.
+    """
+    if len(columns) == 1 and weights[0] == 1:
+        return proportion(columns[0][1])
+    return _sum_over_base_images([(ids, column.astype(float)) for ids, column in columns], weights)
 
 
 def mean_of_groups(groups: Sequence[Sequence[Column]]) -> Estimate:
@@ -167,7 +183,7 @@ def mean_of_groups(groups: Sequence[Sequence[Column]]) -> Estimate:
     if not groups or not all(groups):
         raise BadInput("a mean over no data sets: give at least one column")
     weights = [1 / len(group) / len(groups) for group in groups for _ in group]
-    return _mean_over_base_images([(ids, each.astype(float)) for group in groups for ids, each in group], weights)
+    return _sum_over_base_images([(ids, each.astype(float)) for group in groups for ids, each in group], weights)
 
 
 def mean_difference(first: Sequence[Column], second: Sequence[Column]) -> Estimate:
@@ -180,36 +196,56 @@ def mean_difference(first: Sequence[Column], second: Sequence[Column]) -> Estima
     Raises:
         BadInput: the two do not hold the same samples.
     """
+    return weighted_difference(first, second, _plain(first))
+
+
+def weighted_difference(first: Sequence[Column], second: Sequence[Column], weights: Sequence[float]) -> Estimate:
+    """Weighted sum over data sets of one model minus that of another, as `mean_difference`."""
     differences = []
     for one, other in zip(first, second, strict=True):
         ids, (mine, theirs) = _join([one, other])
         differences.append((ids, mine.astype(float) - theirs))
-    return _mean_over_base_images(differences)
+    return _sum_over_base_images(differences, weights)
 
 
-def _mean_over_base_images(
-    columns: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]], weights: Sequence[float] | None = None
+def resampled_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means of a number for each base image when the images are drawn anew, one for each draw."""
+    return np.concatenate([draws @ values for draws in _resampled(len(values))]) / len(values)
+
+
+def _plain(columns: Sequence[Column]) -> list[float]:
+    return [1 / len(columns) for _ in columns]
+
+
+def _sum_over_base_images(
+    columns: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]], weights: Sequence[float]
 ) -> Estimate:
     if not columns:
         raise BadInput("a mean over no data sets: give at least one column")
     if any(len(ids) == 0 for ids, _ in columns):
         raise BadInput("no sample was measured on one of the data sets: a mean needs at least one of each")
-    shares = np.full(len(columns), 1 / len(columns)) if weights is None else np.array(weights)
     ids = reduce(np.union1d, [ids for ids, _ in columns])
     values = np.full((len(columns), len(ids)), np.nan)
     for row, (known, column) in zip(values, columns, strict=True):
         row[np.searchsorted(ids, known)] = column
     present = ~np.isnan(values)
     filled = np.where(present, values, 0.0)
-    # Bootstrap of base images: counts of how often each is drawn, some resamples at a time.
-    rng, means = np.random.default_rng(0), np.empty(_RESAMPLES)
-    for rows in np.array_split(np.arange(_RESAMPLES), -(-_RESAMPLES * len(ids) // _DRAWN_TOGETHER)):
-        draws = rng.multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=len(rows)).astype(float)
-        totals = np.maximum(draws @ present.T.astype(float), 1)
-        means[rows] = ((draws @ filled.T) / totals) @ shares
+    # Bootstrap of base images: counts of how often each is drawn.
+    sums = [
+        (draws @ filled.T) / np.maximum(draws @ present.T, 1) @ np.asarray(weights) for draws in _resampled(len(ids))
+    ]
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return Estimate(float((filled.sum(1) / present.sum(1)) @ shares), float(low), float(high), len(ids))
+    low, high = np.percentile(np.concatenate(sums), [tail, 100 - tail])
+    return Estimate(float(filled.sum(1) / present.sum(1) @ np.asarray(weights)), float(low), float(high), len(ids))
+
+
+def _resampled(count: int) -> Iterator[NDArray[np.float64]]:
+    """How often each of `count` base images is drawn, draw by draw; a part of the draws at a time."""
+    random, done = np.random.default_rng(0), 0
+    while done < _RESAMPLES:
+        size = min(_RESAMPLES - done, max(1, _MOST_COUNTS // count))
+        yield random.multinomial(count, np.full(count, 1 / count), size=size).astype(float)
+        done += size
 
 
 def paired_difference(first: Column, second: Column) -> Estimate:

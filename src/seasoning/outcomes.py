@@ -58,6 +58,7 @@ class Measurement:
         attack: Name and options of the attack.
         seed: Seed of its random starts.
         smoke: Whether it was made to try the machinery; such a measurement never answers a real request.
+        precision: Of the passes: `"full"`, or `"bf16"` while a search looks around.
     """
 
     model: ModelKey
@@ -67,10 +68,15 @@ class Measurement:
     attack: str | None = None
     seed: int = 0
     smoke: bool = False
+    precision: str = "full"
 
     def to_json(self) -> str:
         """Canonical text: the same for equal measurements, on every machine."""
-        return json.dumps(asdict(self), sort_keys=True)
+        columns = asdict(self)
+        # Came later than the first stores: left out where it says nothing, so that their keys still hold.
+        if self.precision == "full":
+            del columns["precision"]
+        return json.dumps(columns, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Measurement":

@@ -10,6 +10,7 @@ from seasoning.cli.demo import demo
 from seasoning.cli.evaluate import evaluate
 from seasoning.cli.recipes import recipes
 from seasoning.cli.report import report
+from seasoning.cli.search import search
 from seasoning.cli.soups import check, mix, verify
 from seasoning.cli.train import train
 from seasoning.errors import SeasoningError
@@ -27,7 +28,7 @@ app = typer.Typer(
 
 
 # In the order of `--help`.
-for command in (demo, train, mix, check, verify, evaluate, corrupt, report):
+for command in (demo, train, mix, check, verify, evaluate, search, corrupt, report):
     app.command()(command)
 app.add_typer(recipes, name="recipes")
 app.add_typer(data)

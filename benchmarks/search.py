@@ -1,0 +1,171 @@
+"""How good, and how cheap, are the strategies? All of them on the same stored outcomes of whole grids.
+
+Four ingredients of a finished run of `seasoning demo`, step 0.1: 286 soups, measured once on all images that nothing was
+trained on, clean, under five shifts and under three threats. A seed is a training and a set of selection images; the
+other images are held out. Strategies are then replayed: what they ask for is answered from the store, and the passes of
+exactly those samples are counted.
+
+    for seed in 0 1 2; do seasoning demo --seed $seed --out runs/seed$seed; done
+    python benchmarks/search.py runs/seed0 runs/seed1 runs/seed2
+
+Measuring takes a quarter of an hour for each training on one core; it is kept in `runs/benchmarks`, and goes on where it
+was. `--overhead` clocks the bookkeeping of a search instead.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from scipy import stats
+
+from seasoning.attacks import suite_attack
+from seasoning.checkpoint import fingerprint, load_ingredient
+from seasoning.data import SHIFTS, apply_shift, load_source, split_samples
+from seasoning.measuring import measure
+from seasoning.models import build_model
+from seasoning.outcomes import ModelKey, Outcomes
+from seasoning.search import STRATEGIES, Proposal, Strategy, Weights, run_strategy, simplex
+from seasoning.selection import Candidate, Objective, accuracy_on, choose, mean_over, union_over
+from seasoning.soup import mix_into
+from seasoning.store import Store
+from seasoning.threat import Threat
+
+
+INGREDIENTS = ("nominal", "linf", "l2", "l1")
+THREATS = ("linf:0.19", "l2:0.7", "l1:2")
+SETS = ("clean", *SHIFTS)
+SHOTS, SPLITS = 300, 2
+# Uniform soups of some of the ingredients are no points of the grid, and greedy and uniform want them.
+EXTRA = [
+    tuple(float(each in some) / len(some) for each in range(4))
+    for some in ((0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3), (0, 1, 2, 3))
+]
+
+TASKS: dict[str, list[Objective]] = {
+    **{task: [accuracy_on(task)] for task in (*SETS, *THREATS)},
+    "union": [union_over(THREATS)],
+    "single soup": [mean_over(SETS)],
+}
+TOGETHER = [mean_over(SETS), *(accuracy_on(task) for task in SETS)]
+
+Known = dict[tuple[Weights, str], Outcomes]
+
+
+class Seed(NamedTuple):
+    """A training, the ids that choose, in their order, and those that are held out."""
+
+    known: Known
+    order: NDArray[np.int64]
+    outside: NDArray[np.int64]
+
+
+class Score(NamedTuple):
+    """What a strategy came to: passes as a share of the grid's, regret on all points, held-out loss in standard errors."""
+
+    share: float
+    regret: float
+    loss: float
+
+
+def measured(run: Path, cache: Path) -> Known:
+    """Outcomes of all soups of a run's ingredients on all tasks."""
+    samples = split_samples(load_source("digits"), {"train": 900, "rest": 897})["rest"]
+    tasks = {task: apply_shift(samples, task) if task in SHIFTS else samples for task in (*SETS, *THREATS)}
+    marks = {task: each.fingerprint() for task, each in tasks.items()}
+    states = [dict(load_ingredient(run / "ingredients" / f"{name}.safetensors")) for name in INGREDIENTS]
+    keys = [fingerprint(state) for state in states]
+    model = build_model("resnet_small", num_classes=10, in_chans=1)
+    known: Known = {}
+    with Store(cache) as store:
+        for weights in track([*simplex(4, 10), *EXTRA], description=f"measuring {run}"):
+
+            def build(weights: Weights = weights) -> torch.nn.Module:
+                mix_into(model.network, states, weights)
+                return model
+
+            for task, each in tasks.items():
+                threat = Threat.parse(task) if task in THREATS else None
+                known[weights, task] = measure(
+                    store,
+                    ModelKey.of(keys, weights),
+                    build,
+                    each,
+                    threat=threat,
+                    attack=None if threat is None else suite_attack("default", threat.norm),
+                    seed=0,
+                    smoke=False,
+                    fingerprint=marks[task],
+                )
+    return known
+
+
+def seeds(known: Known) -> list[Seed]:
+    """Disjoint sets of selection images of one training."""
+    ids = next(iter(known.values())).ids
+    order = np.array(sorted(ids, key=lambda each: hashlib.sha256(f"selection {each}".encode()).digest()))
+    parts = [order[SHOTS * number : SHOTS * (number + 1)] for number in range(SPLITS)]
+    return [Seed(known, part, np.setdiff1d(ids, part)) for part in parts]
+
+
+def replay(strategy: Callable[..., Strategy], goals: list[Objective], seed: Seed) -> tuple[list[Candidate], int]:
+    """The soups that a strategy measured on all selection points, and the passes it took."""
+    passes: dict[tuple[Weights, str], NDArray[np.bool_]] = {}
+    whole: dict[Weights, dict[str, Outcomes]] = {}
+
+    def answer(proposal: Proposal) -> dict[str, Outcomes]:
+        ids = seed.order[: proposal.samples]
+        answers = {}
+        for task in proposal.tasks:
+            outcomes = seed.known[proposal.weights, task]
+            asked = np.isin(outcomes.ids, ids)
+            passes[proposal.weights, task] = passes.get((proposal.weights, task), False) | asked
+            answers[task] = outcomes.take(asked)
+        if proposal.samples is None:
+            whole.setdefault(proposal.weights, {}).update(answers)
+        return answers
+
+    run_strategy(strategy(simplex(4, 10), goals, SHOTS), answer)
+    spent = sum(
+        int((seed.known[key].gradients + seed.known[key].forwards)[asked].sum()) for key, asked in passes.items()
+    )
+    return [Candidate(weights, outcomes) for weights, outcomes in whole.items()], spent
+
+
+def judged(seed: Seed, goal: Objective, weights: Weights, picked: Weights) -> tuple[float, float]:
+    """Regret on all points, and held-out loss against the grid's pick in standard errors of a selection score."""
+    everything = {point: {task: seed.known[point, task] for task in goal.tasks} for point in simplex(4, 10)}
+    chosen = {task: seed.known[weights, task] for task in goal.tasks}
+    regret = max(map(goal.score, everything.values())) - goal.score(chosen)
+
+    def outside(point: Weights) -> float:
+        rows = {task: seed.known[point, task] for task in goal.tasks}
+        return goal.score({task: each.take(np.isin(each.ids, seed.outside)) for task, each in rows.items()})
+
+    share = outside(picked)
+    return regret, (share - outside(weights)) / np.sqrt(share * (1 - share) / SHOTS)
+
+
+def table(
+    all_seeds: Sequence[Seed], strategies: Mapping[str, Callable[..., Strategy]]
+) -> dict[str, dict[str, list[Score]]]:
+    """Scores of every strategy on every task, one for each seed."""
+    found: dict[str, dict[str, list[Score]]] = {}
+    for task, goals in TASKS.items():
+        for seed in all_seeds:
+            soups, most = replay(STRATEGIES["grid"], goals, seed)
+            picked = choose(soups, goals[0])[0].weights
+            for name, strategy in strategies.items():
+                soups, spent = replay(strategy, goals, seed)
+                regret, loss = judged(seed, goals[0], choose(soups, goals[0])[0].weights, picked)
+                found.setdefault(name, {}).setdefault(task, []).append(Score(spent / most, regret, loss))
+    return found
+
+
+def upper(values: Sequence[float]) -> float:
+    """Upper end of the 95 % interval of a mean, by Student's t."""
+    return float(np.mean(values) + stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))

@@ -1,0 +1,101 @@
+"""Coordinate climb with successive halving among the neighbours: the fast strategy, and the default.
+
+It starts from every ingredient alone and the uniform mix, and then shifts weight between two ingredients, first much of
+it and then less. Neighbours meet on a few samples; the better part of them goes on to more, and only the best are
+measured on all. Accuracy changes slowly over the weights, so that few steps lead to a soup as good as the grid's pick.
+
+Source: Jamieson & Talwalkar 2016, *Non-stochastic best arm identification* (successive halving).
+"""
+
+import math
+from collections.abc import Generator, Sequence
+
+from seasoning.search.spaces import Weights, neighbours, starts
+from seasoning.search.strategies import Answer, Goal, Proposal, Strategy, together
+
+
+__all__ = ["climb"]
+
+Moves = Generator[list[Proposal], list[Answer], list[float]]
+
+# Weight shifted at a time, where the space has points that far apart.
+_MOVES = (0.3, 0.2, 0.1, 0.05, 0.02, 0.01)
+
+
+def climb(
+    points: Sequence[Weights],
+    goals: Sequence[Goal],
+    shots: int,
+    *,
+    stages: Sequence[float] = (0.15, 0.45),
+    keep: float = 0.34,
+    slack: float = 0.1,
+    finalists: int = 3,
+) -> Strategy:
+    """Climb for every goal; what one measures the others need not measure again.
+
+    Args:
+        points: The space.
+        goals: What to be best at.
+        shots: Samples that the best are measured on.
+        stages: Shares of them that neighbours meet on before.
+        keep: Share of the neighbours that goes on from one stage to the next.
+        slack: A neighbour goes on unless it is worse than the best soup on the same `n` samples by `slack / sqrt(n)`.
+        finalists: Soups to measure on all samples at least, however soon the climb ends.
+    """
+    sizes = [max(1, round(stage * shots)) for stage in stages]
+    return together([_climb(points, goal, sizes, keep, slack, finalists) for goal in goals])
+
+
+def _climb(
+    points: Sequence[Weights], goal: Goal, sizes: Sequence[int], keep: float, slack: float, finalists: int
+) -> Strategy:
+    # How far each soup came, in samples, and its score there; what was measured on all comes first.
+    met: dict[Weights, tuple[float, float]] = {}
+    yield from _measure(starts(points), goal, sizes[-1], met)
+    yield from _measure(_best(met, 2), goal, None, met)
+    (best,) = _best(met, 1)
+    for move in _MOVES:
+        while fresh := [point for point in neighbours(points, best, move) if point not in met]:
+            yield from _round(fresh, best, goal, sizes, keep, slack, met)
+            (leader,) = _best(met, 1)
+            if leader == best:
+                break
+            best = leader
+    yield from _measure([point for point in _best(met, finalists) if met[point][0] < math.inf], goal, None, met)
+
+
+def _round(
+    fresh: Sequence[Weights],
+    best: Weights,
+    goal: Goal,
+    sizes: Sequence[int],
+    keep: float,
+    slack: float,
+    met: dict[Weights, tuple[float, float]],
+) -> Moves:
+    """Neighbours meet the best soup on more and more samples; at most one is left, and measured on all: its score."""
+    left = list(fresh)
+    for number, size in enumerate(sizes, start=1):
+        at_best, *scores = yield from _measure([best, *left], goal, size, met)
+        ranked = sorted(zip(scores, left, strict=True), key=lambda each: -each[0])
+        count = 1 if number == len(sizes) else math.ceil(keep * len(left))
+        left = [point for score, point in ranked[:count] if score > at_best - slack / math.sqrt(size)]
+    return (yield from _measure(left, goal, None, met))
+
+
+def _measure(points: Sequence[Weights], goal: Goal, size: int | None, met: dict[Weights, tuple[float, float]]) -> Moves:
+    """Scores of points on some samples, or on all of them."""
+    if not points:
+        return []
+    answers = yield [Proposal(point, goal.tasks, size, rough=size is not None) for point in points]
+    scores = [goal.score(answer) for answer in answers]
+    reached = math.inf if size is None else size
+    for point, score in zip(points, scores, strict=True):
+        met[point] = max(met.get(point, (reached, score)), (reached, score), key=lambda each: each[0])
+    return scores
+
+
+def _best(met: dict[Weights, tuple[float, float]], count: int) -> list[Weights]:
+    """The points that came farthest, the best of them first."""
+    return sorted(met, key=met.__getitem__, reverse=True)[:count]

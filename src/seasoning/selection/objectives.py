@@ -1,0 +1,144 @@
+"""Objectives: what a soup should be best at, as data, and every number that follows from it and from outcomes.
+
+An objective is a sum of terms. A term is the share of the samples on which a soup is right on all of the term's tasks:
+one task gives its accuracy, several threats on one data set their union. Limits rule soups out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seasoning import metrics
+from seasoning.errors import BadInput
+from seasoning.outcomes import Outcomes
+
+
+__all__ = ["Limit", "Objective", "Term", "accuracy_on", "mean_over", "mix_of", "union_over"]
+
+Answer = Mapping[str, Outcomes]
+
+
+class Term(NamedTuple):
+    """The share of samples right on all of these tasks, and what it counts for in the score."""
+
+    tasks: tuple[str, ...]
+    weight: float = 1.0
+
+
+class Limit(NamedTuple):
+    """At least so large a share of the samples must be right on all of these tasks."""
+
+    tasks: tuple[str, ...]
+    least: float
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What to be best at.
+
+    Args:
+        name: What it is called.
+        terms: Their weighted sum is the score.
+        limits: What a soup must keep to.
+
+    Raises:
+        BadInput: no terms, a term or limit without tasks, a weight that is not above 0, or a limit outside [0, 1].
+    """
+
+    name: str
+    terms: tuple[Term, ...]
+    limits: tuple[Limit, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.terms or not all(self._looked_at()):
+            raise BadInput(f"objective {self.name!r} looks at nothing: give it at least one task")
+        if not all(term.weight > 0 for term in self.terms):
+            raise BadInput(f"objective {self.name!r} has a weight that is not above 0: leave that part out")
+        if not all(0 <= limit.least <= 1 for limit in self.limits):
+            raise BadInput(f"objective {self.name!r} has a limit outside [0, 1]: give a share, such as 0.8")
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """All tasks it looks at, each once."""
+        return tuple(dict.fromkeys(task for tasks in self._looked_at() for task in tasks))
+
+    def _looked_at(self) -> list[tuple[str, ...]]:
+        return [*(term.tasks for term in self.terms), *(limit.tasks for limit in self.limits)]
+
+    def score(self, outcomes: Answer) -> float:
+        """The weighted sum of the terms; where a limit is missed, minus what is lacking, so below every other soup."""
+        lacking = sum(max(0.0, limit.least - _share(limit.tasks, outcomes)) for limit in self.limits)
+        if lacking > 0:
+            return -lacking
+        return sum(term.weight * _share(term.tasks, outcomes) for term in self.terms)
+
+    def feasible(self, outcomes: Answer) -> bool:
+        """Whether a soup keeps to the limits on these samples."""
+        return all(_share(limit.tasks, outcomes) >= limit.least for limit in self.limits)
+
+    def shortfall(self, outcomes: Answer) -> float:
+        """By how many standard errors the limits are missed, 0 where none is."""
+        worst = 0.0
+        for limit in self.limits:
+            column = _column(limit.tasks, outcomes)[1]
+            # One more sample on either side: a few that agree are no proof.
+            share = (column.sum() + 1) / (len(column) + 2)
+            worst = max(worst, (limit.least - column.mean()) / np.sqrt(share * (1 - share) / len(column)))
+        return float(worst)
+
+    def values(self, outcomes: Answer) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Base images, ascending, and a number for each, whose mean is the score of soups that miss no limit."""
+        columns = self.columns(outcomes)
+        ids = reduce(np.union1d, [ids for ids, _ in columns])
+        values = np.zeros(len(ids))
+        for term, (own, right) in zip(self.terms, columns, strict=True):
+            values[np.searchsorted(ids, own)] += term.weight * len(ids) / len(own) * right
+        return ids, values
+
+    def columns(self, outcomes: Answer) -> list[metrics.Column]:
+        """For each term the ids of its samples, and which are right on all of its tasks."""
+        return [_column(term.tasks, outcomes) for term in self.terms]
+
+    def estimate(self, outcomes: Answer) -> metrics.Estimate:
+        """The weighted sum of the terms with its 95 % interval, limits or not."""
+        return metrics.weighted_accuracy(self.columns(outcomes), [term.weight for term in self.terms])
+
+    def difference(self, first: Answer, second: Answer) -> metrics.Estimate:
+        """The score of one soup minus that of another on the same samples, paired, limits or not."""
+        one, other = self.columns(first), self.columns(second)
+        if len(one) == 1 and self.terms[0].weight == 1:
+            return metrics.paired_difference(one[0], other[0])
+        return metrics.weighted_difference(one, other, [term.weight for term in self.terms])
+
+
+def accuracy_on(task: str) -> Objective:
+    """Accuracy on one data set, clean or under one threat: its specific soup."""
+    return Objective(task, (Term((task,)),))
+
+
+def mean_over(tasks: Sequence[str], name: str = "mean") -> Objective:
+    """Unweighted mean accuracy over tasks: over data sets the single soup of the paper."""
+    return Objective(name, tuple(Term((task,), 1 / len(tasks)) for task in tasks))
+
+
+def union_over(tasks: Sequence[str], name: str = "union") -> Objective:
+    """Accuracy under the worst of several threats, each measured as a task of its own."""
+    return Objective(name, (Term(tuple(tasks)),))
+
+
+def mix_of(parts: Mapping[Objective, float], name: str) -> Objective:
+    """A weighted sum of objectives, under the limits of all of them."""
+    terms = tuple(Term(term.tasks, weight * term.weight) for part, weight in parts.items() for term in part.terms)
+    return Objective(name, terms, tuple(dict.fromkeys(limit for part in parts for limit in part.limits)))
+
+
+def _column(tasks: tuple[str, ...], outcomes: Answer) -> metrics.Column:
+    return metrics.union_column(*[outcomes[task] for task in tasks])
+
+
+def _share(tasks: tuple[str, ...], outcomes: Answer) -> float:
+    return float(_column(tasks, outcomes)[1].mean())
