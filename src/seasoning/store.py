@@ -97,15 +97,20 @@ class Store:
             self._connection.execute("INSERT INTO block VALUES (?, ?, ?, ?, ?)", row)
 
     def known_ids(self, asked: Measurement) -> NDArray[np.int64]:
-        """Ids of the samples that are measured already."""
-        blocks = list(self._blocks(asked))
-        return np.concatenate([block.ids for block in blocks]) if blocks else np.empty(0, dtype=np.int64)
+        """Ids of the samples that are measured already, ascending."""
+        known = self.known(asked)
+        return np.empty(0, dtype=np.int64) if known is None else known.ids
 
     def outcomes(self, asked: Measurement) -> Outcomes | None:
         """All rows of a finished measurement in the order of the ids; `None` while samples are missing."""
         row = self._connection.execute("SELECT samples FROM measurement WHERE key = ?", (asked.key,)).fetchone()
+        known = self.known(asked)
+        return known if row is not None and known is not None and len(known) == row[0] else None
+
+    def known(self, asked: Measurement) -> Outcomes | None:
+        """The rows of a measurement that are there, finished or not, in the order of the ids; `None` where none is."""
         blocks = list(self._blocks(asked))
-        if row is None or sum(map(len, blocks)) != row[0]:
+        if not blocks:
             return None
         rows = concatenate(blocks)
         return rows.take(np.argsort(rows.ids))

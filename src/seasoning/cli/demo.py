@@ -1,15 +1,11 @@
 """`seasoning demo`: the whole job on embedded data."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from seasoning.cli.shared import progress
-
-
-if TYPE_CHECKING:
-    from seasoning.report.tables import Table
 
 
 __all__ = ["demo"]
@@ -34,6 +30,7 @@ def demo(
     Run again, it goes on where it was: what is measured is never measured again.
     """
     from seasoning.config import RunSpec, resolve
+    from seasoning.report.formats import terminal
 
     given = [*(settings or []), *([f"seed={seed}"] if seed is not None else [])]
     spec = resolve(given, RunSpec().shrunk() if smoke else RunSpec())
@@ -47,24 +44,9 @@ def demo(
         torch.set_num_threads(1)
         finished = experiment.run(asked, out, watch=watch)
     for table in finished.tables:
-        _print_table(table)
+        print(terminal(table))
     if finished.smoke:
         print("\nSmoke run: it only tried the machinery, the numbers mean nothing.")
     print("\nIs the soup more robust to all threats at once than any of its ingredients?")
     print(*finished.answers, sep="\n", end="\n\n")
     print(f"page: {finished.page}\nsoup: {finished.soup}")
-
-
-def _print_table(table: "Table") -> None:
-    from rich.console import Console
-    from rich.table import Table as Grid
-
-    grid = Grid(title=table.title, caption=table.note, title_justify="left", caption_justify="left")
-    for column in ("model", "# FP", *table.columns):
-        grid.add_column(column, justify="left" if column == "model" else "right")
-    for row in table.rows:
-        cells = [f"{100 * each.value:.1f}\n[dim]{100 * each.low:.0f}-{100 * each.high:.0f}[/dim]" for each in row.cells]
-        if not row.one_model:
-            cells[-1] = f"({cells[-1].splitlines()[0]})\n{cells[-1].splitlines()[1]}"
-        grid.add_row(row.name, f"x{row.passes}", *cells)
-    Console().print(grid)
