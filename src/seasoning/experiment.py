@@ -30,6 +30,7 @@ from seasoning.report import (
     verdict,
     wanted,
     write_page,
+    write_report,
 )
 from seasoning.run_folder import STORE, check_folder, claimed, opened
 from seasoning.search import Proposal, grid, run_strategy, simplex
@@ -100,15 +101,12 @@ def run(spec: RunSpec | None, folder: Path, *, watch: Watch) -> Finished:
 
 
 def rewrite_report(folder: Path) -> Path:
-    """Write the page of a finished run again, from its store alone.
+    """Write the page of a run again, from its store alone; of an unfinished one what is there.
 
     Raises:
-        BadInput: there is no run in the folder, or it is not finished.
+        BadInput: there is no run in the folder, or one without ingredients yet.
     """
-    if not (folder / STORE).exists():
-        raise BadInput(f"no run in {folder}: give the folder of one, such as runs/demo")
-    with Store(folder / STORE) as store:
-        return write_page(Results(store), folder / _PAGE)
+    return write_report(folder / STORE, folder)[0][0]
 
 
 class _Kitchen:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from seasoning.cli.shared import print_table, progress
+from seasoning.cli.shared import progress
 
 
 __all__ = ["demo"]
@@ -30,6 +30,7 @@ def demo(
     Run again, it goes on where it was: what is measured is never measured again.
     """
     from seasoning.config import RunSpec, resolve
+    from seasoning.report.formats import terminal
 
     given = [*(settings or []), *([f"seed={seed}"] if seed is not None else [])]
     spec = resolve(given, RunSpec().shrunk() if smoke else RunSpec())
@@ -43,7 +44,7 @@ def demo(
         torch.set_num_threads(1)
         finished = experiment.run(asked, out, watch=watch)
     for table in finished.tables:
-        print_table(table)
+        print(terminal(table))
     if finished.smoke:
         print("\nSmoke run: it only tried the machinery, the numbers mean nothing.")
     print("\nIs the soup more robust to all threats at once than any of its ingredients?")

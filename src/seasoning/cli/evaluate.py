@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seasoning.cli.shared import numbers, option, print_table, progress
+from seasoning.cli.shared import numbers, option, progress
 
 
 if TYPE_CHECKING:
@@ -137,12 +137,13 @@ def _print_lines(lines: "dict[str, Measured]", images: int) -> None:
 
 def _print_tables(results: "dict[str, list[SetResult]]") -> None:
     """A table for each answer that all data sets have, then what only some of them have."""
+    from seasoning.report.formats import terminal
     from seasoning.report.tables import percent
     from seasoning.single import accuracy_table, mean_corruption
 
     first = next(iter(results.values()))
     for line in first[0].counted:
-        print_table(accuracy_table(results, line))
+        print(terminal(accuracy_table(results, line)))
     for each in first:
         if each.notes or each.name == each.column:
             _print_facts(each)

@@ -1,4 +1,4 @@
-"""`seasoning report`: the page of a run, from its store."""
+"""`seasoning report`: the page, tables and figures of a run, from its store."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +9,35 @@ import typer
 __all__ = ["report"]
 
 
-def report(folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
-    """Write the page of a run again, from what its store knows."""
-    from seasoning.experiment import rewrite_report
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run, finished or not.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write; by default the folder of the run.")] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option("--format", help="Tables, too: markdown, latex, csv, terminal, with commas between."),
+    ] = None,
+    figures: Annotated[
+        str | None, typer.Option(help="Figures as files, too: png, svg, pdf, with commas between.")
+    ] = None,
+    published: Annotated[bool, typer.Option("--published", help="The paper's Tables 2-4 beside the run's.")] = False,
+    beside: Annotated[
+        list[Path] | None, typer.Option("--beside", help="Another run for a table of several; repeatable.")
+    ] = None,
+) -> None:
+    """Write the page of a run from what its store knows; tables and figures where asked."""
+    from seasoning.report.files import write_report
+    from seasoning.run_folder import STORE
 
-    print(rewrite_report(folder))
+    asked = [each for each in (formats or "").split(",") if each]
+    written, printed = write_report(
+        folder / STORE,
+        folder if out is None else out,
+        formats=asked,
+        figures=[each for each in (figures or "").split(",") if each],
+        published=published,
+        beside=[each / STORE for each in beside or []],
+    )
+    if "terminal" in asked:
+        print(printed)
+    for path in written:
+        print(path)

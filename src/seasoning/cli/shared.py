@@ -3,16 +3,11 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import typer
 
 
-if TYPE_CHECKING:
-    from seasoning.report.tables import Table
-
-
-__all__ = ["INTERRUPTED", "numbers", "option", "print_table", "progress"]
+__all__ = ["INTERRUPTED", "numbers", "option", "progress"]
 
 # What a shell reports of a command that the user interrupted.
 INTERRUPTED = 130
@@ -75,19 +70,3 @@ def numbers(option: str, text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise BadInput(f"{option} {text!r}: expected numbers with commas between, such as 0.5,0.3,0.2") from error
-
-
-def print_table(table: "Table") -> None:
-    """A table on standard output, each number over its interval."""
-    from rich.console import Console
-    from rich.table import Table as Grid
-
-    grid = Grid(title=table.title, caption=table.note, title_justify="left", caption_justify="left")
-    for column in ("model", "# FP", *table.columns):
-        grid.add_column(column, justify="left" if column == "model" else "right")
-    for row in table.rows:
-        cells = [f"{100 * each.value:.1f}\n[dim]{100 * each.low:.0f}-{100 * each.high:.0f}[/dim]" for each in row.cells]
-        if not row.one_model:
-            cells[-1] = f"({cells[-1].splitlines()[0]})\n{cells[-1].splitlines()[1]}"
-        grid.add_row(row.name, f"x{row.passes}", *cells)
-    Console().print(grid)

@@ -4,6 +4,7 @@ Choices are pure functions of the results they read, and several tables ask for 
 """
 
 from functools import cache
+from math import comb
 from typing import NamedTuple
 
 from seasoning.outcomes import ModelKey
@@ -12,15 +13,22 @@ from seasoning.selection import Choice, accuracy_on, choose, mean_over, union_ov
 
 
 __all__ = [
+    "TOP",
     "Contender",
     "Wanted",
     "best_ingredient",
     "contenders",
+    "missing",
     "single_soup",
     "specific_soups",
+    "top_single",
+    "top_specific",
     "union_soup",
     "wanted",
 ]
+
+# How many soups of an objective the paper shows (Table 3).
+TOP = 3
 
 
 class Contender(NamedTuple):
@@ -54,10 +62,28 @@ def union_soup(results: Results) -> Choice:
 
 
 @cache
+def top_single(results: Results) -> list[Choice]:
+    """The soups of the best means over the clean data set and its shifts on the selection split, best first."""
+    tasks = (CLEAN, *results.shifts)
+    return choose(results.candidates(tasks), mean_over(tasks), TOP)
+
+
 def single_soup(results: Results) -> Choice:
     """The soup of the best mean over the clean data set and its shifts on the selection split."""
+    return top_single(results)[0]
+
+
+@cache
+def top_specific(results: Results) -> dict[str, list[Choice]]:
+    """For the clean data set and each shift, the soups best on it on the selection split, best first."""
     tasks = (CLEAN, *results.shifts)
-    return choose(results.candidates(tasks), mean_over(tasks))[0]
+    candidates = results.candidates(tasks)
+    return {task: choose(candidates, accuracy_on(task), TOP) for task in tasks}
+
+
+def specific_soups(results: Results) -> dict[str, Choice]:
+    """For the clean data set and each shift, the soup best on it on the selection split."""
+    return {task: choices[0] for task, choices in top_specific(results).items()}
 
 
 @cache
@@ -70,28 +96,23 @@ def best_ingredient(results: Results) -> str:
 
 
 @cache
-def specific_soups(results: Results) -> dict[str, Choice]:
-    """For the clean data set and each shift, the soup best on it on the selection split."""
-    tasks = (CLEAN, *results.shifts)
-    candidates = results.candidates(tasks)
-    return {task: choose(candidates, accuracy_on(task))[0] for task in tasks}
-
-
-@cache
 def contenders(results: Results) -> list[Contender]:
-    """Ingredients, ensembles and soups, in the order of the tables."""
+    """Ingredients, baselines, ensembles and soups, in the order of the tables; soups as far as they can be chosen."""
     count, robust = len(results.ingredients), results.robust_count
-    alone = [Contender(each.name, results.alone(each.name), 1, confirmed=True) for each in results.ingredients]
+    single = (*results.ingredients, *results.baselines)
+    alone = [Contender(each.name, results.alone(each.name), 1, confirmed=True) for each in single]
     ensembles = [
         Contender(f"ensemble of {size}", results.ensemble(size), size, confirmed=False)
         for size in dict.fromkeys((robust, count))
+        if size > 1
     ]
-    uniform = (*[1 / robust] * robust, *[0.0] * (count - robust))
-    named = {
-        "uniform soup": uniform,
-        "union soup": union_soup(results).weights,
-        "single soup": single_soup(results).weights,
-    }
+    named: dict[str, tuple[float, ...]] = {}
+    if (even := robust or count) > 1:
+        named["uniform soup"] = (*[1 / even] * even, *[0.0] * (count - even))
+    if results.threats and results.candidates(results.threats):
+        named["union soup"] = union_soup(results).weights
+    if results.candidates((CLEAN, *results.shifts)):
+        named["single soup"] = single_soup(results).weights
     soups = [
         Contender(name, results.soup(weights), 1, confirmed=name == "union soup") for name, weights in named.items()
     ]
@@ -101,11 +122,41 @@ def contenders(results: Results) -> list[Contender]:
 def wanted(results: Results) -> list[Wanted]:
     """What the tables want from the test split, each once."""
     everyone = contenders(results)
-    tasks = (CLEAN, *results.shifts, *results.threats)
-    found = [Wanted(each.model, task, confirming=False) for each in everyone for task in tasks]
-    specific = specific_soups(results)
-    found += [Wanted(results.soup(choice.weights), task, confirming=False) for task, choice in specific.items()]
+    shifts = (CLEAN, *results.shifts)
+    found = [Wanted(each.model, task, confirming=False) for each in everyone for task in results.tasks]
+    if results.candidates(shifts):
+        found += [
+            Wanted(results.soup(each.weights), task, confirming=False)
+            for each in top_single(results)
+            for task in shifts
+        ]
+        found += [
+            Wanted(results.soup(each.weights), task, confirming=False)
+            for task, choices in top_specific(results).items()
+            for each in choices
+        ]
     found += [
         Wanted(each.model, threat, confirming=True) for each in everyone if each.confirmed for threat in results.threats
     ]
     return list(dict.fromkeys(found))
+
+
+def missing(results: Results) -> list[str]:
+    """What is not measured yet of the grid and of the tables, in words; empty for a finished run."""
+    told = []
+    if (parts := results.setting.grid_parts) is not None:
+        everyone = len(results.ingredients)
+        for tasks, count, what in (
+            (results.threats, results.robust_count, "under the threats"),
+            ((CLEAN, *results.shifts), everyone, "clean and under the shifts"),
+        ):
+            whole, there = comb(parts + count - 1, count - 1), len(results.candidates(tasks))
+            if tasks and there < whole:
+                told.append(f"soups {what}, on the selection images: {there} of {whole}")
+    asked = wanted(results)
+    there = sum(
+        results.outcomes(each.model, "test", each.task, confirming=each.confirming) is not None for each in asked
+    )
+    if there < len(asked):
+        told.append(f"measurements of the chosen models on the test images: {there} of {len(asked)}")
+    return told

@@ -1,142 +1,216 @@
-"""One self-contained HTML page about a run; it opens offline, without a server or a script."""
+"""One self-contained HTML page about a run: it opens offline, loads nothing, and lets its reader choose a soup."""
 
-import base64
+import json
+import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from seasoning import metrics
 from seasoning.files import replacing
-from seasoning.report.figures import intervals_figure, ternary_figure
-from seasoning.report.needs import single_soup, specific_soups, union_soup
+from seasoning.metrics import Estimate
+from seasoning.report.costs import cost_tables, spent
+from seasoning.report.drawings import drawings
+from seasoning.report.explorer import UNION, Board, Column, board, mix_command, payload
+from seasoning.report.needs import missing, single_soup, specific_soups, union_soup
+from seasoning.report.published import published_tables
 from seasoning.report.results import CLEAN, Results
-from seasoning.report.tables import (
-    comparisons,
-    confirmed_unions,
-    percent,
-    points,
-    shift_verdict,
-    shifts_table,
-    spoken_weights,
-    threats_table,
-    verdict,
-)
-from seasoning.selection import Candidate
+from seasoning.report.style import inline_svg
+from seasoning.report.tables import Table, percent, points, shifts_table, spoken_weights, threats_table, top_table
+from seasoning.report.verdicts import comparisons, confirmed_unions, shift_verdict, verdict
 
 
-__all__ = ["write_page"]
+__all__ = ["board_page", "write_page"]
+
+_SCRIPTS = ("board", "choose", "chart", "scatter", "maps", "tables", "explorer", "main")
+_SEVERITY = re.compile(r"(.+)[/:]([1-9])$")
 
 
-def write_page(results: Results, path: Path) -> Path:
-    """Write the page of a finished run, completely or not at all.
+class _Sliders(NamedTuple):
+    """Sliders under one heading: places and names of their columns; `together` adds one that moves them all."""
 
-    Raises:
-        BadInput: something that the page shows is not measured yet.
+    title: str
+    columns: list[tuple[int, str]]
+    together: bool
+
+
+def write_page(results: Results, path: Path, *, published: bool = False, folder: Path | None = None) -> Path:
+    """Write the page of a run, completely or not at all; of an unfinished run what is there, and what is missing.
+
+    Args:
+        results: The run.
+        path: The file.
+        published: Whether the paper's tables stand beside those of the run.
+        folder: Folder of the run, which an unfinished one names; by default that of the file.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = percent
-    environment.filters["points"] = points
-    source = resources.files("seasoning.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    html = environment.from_string(source).render(**_content(results))
+    known = board(results)
+    content = _content(results, published) | _explorer(known)
+    content["command"] = results.setting.command.format(folder=path.parent if folder is None else folder)
     with replacing(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+        temporary.write_text(_render("page.html.j2", content), encoding="utf-8")
     return path
 
 
-def _content(results: Results) -> dict[str, Any]:
-    threats, chosen, soups = threats_table(results), union_soup(results), _soup_rows(results)
-    union = {row.name: row.cells[-1] for row in threats.rows}
+def board_page(known: Board, title: str) -> str:
+    """A page of an explorer alone, over any board."""
+    return _render("board.html.j2", {"title": title, "script": _assets("js"), "css": _assets("css")} | _explorer(known))
+
+
+def _render(template: str, content: dict[str, Any]) -> str:
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(_read),
+    )
+    environment.filters |= {"percent": percent, "points": points}
+    return environment.get_template(template).render(**content)
+
+
+def _read(name: str) -> str:
+    return resources.files("seasoning.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _assets(kind: str) -> Markup:
+    if kind == "css":
+        return Markup(_read("page.css"))
+    whole = "\n".join(_read(f"{name}.js") for name in _SCRIPTS)
+    return Markup(f'(() => {{\n"use strict";\n{whole}}})();')
+
+
+def _explorer(known: Board) -> dict[str, Any]:
+    """What the explorer's part of a page needs."""
+    text = json.dumps(payload(known), separators=(",", ":"), ensure_ascii=False)
     return {
-        "results": results,
-        "verdict": verdict(results),
-        "confirmed_verdict": verdict(results, confirming=True),
-        "confirmed": confirmed_unions(results),
-        "soup_words": spoken_weights(results, chosen.weights),
-        "found": chosen.score,
-        "kept": union["union soup"],
-        "validation": _validation(results),
-        "threats": threats,
-        "shifts": shifts_table(results),
-        "shift_verdict": shift_verdict(results),
-        "comparisons": comparisons(results),
-        "triangles": _triangles(results),
-        "intervals": _picture(
-            intervals_figure(union, "union accuracy on the test split, %, with 95 % intervals", "union soup"),
-            "Union accuracy of every model with its interval; the numbers stand in the table of threats",
-        ),
-        "commands": _commands(results),
-        "soups": soups,
-        "seconds": sum(header["seconds"] for header in results.headers),
-        "gradients": sum(header["gradients"] for header in results.headers),
-        "machines": _machines(results),
-        "tried": len(results.candidates(results.threats)),
-        "noise": max(_half_width(each["union"]) for _, each in soups),
+        "board": known,
+        "board_json": Markup(text.replace("<", "\\u003c")),
+        "sliders": _sliders(known.columns),
+        "presets": _presets(known.columns),
+        "clean_column": next((place for place, each in enumerate(known.columns) if each.kind == CLEAN), None),
+        "has_held_out": bool(known.held_out),
     }
 
 
-def _validation(results: Results) -> dict[str, metrics.Estimate | None]:
+def _sliders(columns: Sequence[Column]) -> list[_Sliders]:
+    groups: dict[str, _Sliders] = {}
+    for place, each in enumerate(columns):
+        split = _SEVERITY.match(each.name) if each.kind == "shift" else None
+        if split:
+            group = groups.setdefault(split[1], _Sliders(split[1], [], together=True))
+            group.columns.append((place, f"severity {split[2]}"))
+        else:
+            title = "Under attack" if each.kind in ("threat", UNION) else "Without attack"
+            groups.setdefault(title, _Sliders(title, [], together=False)).columns.append((place, each.name))
+    order = sorted(groups.values(), key=lambda each: each.title != "Under attack")
+    return sorted(order, key=lambda each: each.together)
+
+
+def _presets(columns: Sequence[Column]) -> list[tuple[str, str]]:
+    """Names of useful states of the sliders, and the states."""
+    kinds = [each.kind for each in columns]
+    found = []
+    if UNION in kinds:
+        found.append(("All threats at once", [kind == UNION for kind in kinds]))
+    if "shift" in kinds:
+        found.append(("Mean of clean and shifts", [kind in (CLEAN, "shift") for kind in kinds]))
+    if UNION in kinds and CLEAN in kinds:
+        found.append(("Clean and all threats", [kind in (CLEAN, UNION) for kind in kinds]))
+    if CLEAN in kinds:
+        found.append(("Clean only", [kind == CLEAN for kind in kinds]))
+    return [(name, " ".join("10" if each else "0" for each in state)) for name, state in found]
+
+
+def _content(results: Results, published: bool) -> dict[str, Any]:
+    threats = threats_table(results) if results.threats else None
+    tables = [shifts_table(results)] if results.shifts or not results.threats else []
+    tops = top_table(results)
+    tables += [tops] if tops.rows else []
+    setting = results.setting
+    return {
+        "script": _assets("js"),
+        "css": _assets("css"),
+        "results": results,
+        "setting": setting,
+        "missing": missing(results),
+        "hero": _hero(results, threats),
+        "threats": threats,
+        "tables": tables,
+        "published": published_tables(results) if published else [],
+        "costs": cost_tables(results),
+        "confirmed_verdict": verdict(results, confirming=True) if results.confirming else "",
+        "confirmed": confirmed_unions(results) if results.confirming else {},
+        "shift_verdict": shift_verdict(results) if results.shifts else "",
+        "comparisons": comparisons(results),
+        "validation": _validation(results),
+        "figures": [(each, Markup(inline_svg(each))) for each in drawings(results)],
+        "commands": _commands(results),
+        "gradients": sum(each.gradients for each in spent(results).values()),
+        "seconds": sum(each.seconds for each in spent(results).values()),
+        "machines": _machines(results),
+    }
+
+
+def _hero(results: Results, threats: Table | None) -> dict[str, Any]:
+    """The first screen: question, answer, the chosen soup and its numbers on held-out images."""
+    if results.threats:
+        question = "Is one soup more robust to all threats at once than any of its ingredients?"
+        answer, name = verdict(results), "union soup"
+        table, tasks = threats, results.threats
+        choice = union_soup(results) if results.candidates(tasks) else None
+        what = "union accuracy"
+    else:
+        question = "Is one soup better over all data sets than any of its ingredients?"
+        answer, name = shift_verdict(results), "single soup"
+        table, tasks = shifts_table(results), (CLEAN, *results.shifts)
+        choice = single_soup(results) if results.candidates(tasks) else None
+        what = "mean accuracy"
+    word, colon, rest = answer.partition(": ")
+    rest = rest[:1].upper() + rest[1:]
+    rows = {row.name: row.cells for row in table.rows} if table else {}
+    alone = [(each.name, rows[each.name][-1]) for each in results.ingredients if each.name in rows]
+    known = [(rival, cell) for rival, cell in alone if cell is not None]
+    return {
+        "question": question,
+        "word": word if colon else "",
+        "answer": rest if colon else answer,
+        "choice": choice,
+        "words": spoken_weights(results, choice.weights) if choice else "",
+        "tried": len(results.candidates(tasks)),
+        "number": rows[name][-1] if name in rows else None,
+        "clean": rows[name][0] if name in rows else None,
+        "rival": max(known, key=lambda each: each[1].value) if known else None,
+        "what": what,
+        "command": mix_command([each.path for each in results.ingredients], choice.weights) if choice else "",
+    }
+
+
+def _validation(results: Results) -> dict[str, Estimate | None]:
     """Every ingredient's accuracy at what it was trained for, on the validation split."""
-    numbers: dict[str, metrics.Estimate | None] = {}
+    numbers: dict[str, Estimate | None] = {}
     for each in results.ingredients:
-        outcomes = results.outcomes(results.alone(each.name), "validation", each.threat or CLEAN)
+        task = each.threat or CLEAN
+        outcomes = results.outcomes(results.alone(each.name), "validation", task)
         numbers[each.name] = None if outcomes is None else metrics.robust_accuracy(outcomes)
     return numbers
 
 
-def _numbers(results: Results, candidate: Candidate) -> dict[str, metrics.Estimate]:
-    """Clean, per-threat and union accuracy of one soup on the selection split."""
-    attacked = [candidate.outcomes[threat] for threat in results.threats]
-    numbers = {CLEAN: metrics.accuracy(attacked[0])}
-    numbers |= {threat: metrics.robust_accuracy(candidate.outcomes[threat]) for threat in results.threats}
-    return numbers | {"union": metrics.union_accuracy(*attacked)}
-
-
-def _soup_rows(results: Results) -> list[tuple[str, dict[str, metrics.Estimate]]]:
-    candidates = results.candidates(results.threats)
-    return [(spoken_weights(results, each.weights), _numbers(results, each)) for each in candidates]
-
-
-def _triangles(results: Results) -> list[Markup]:
-    robust = results.robust_count
-    names = [each.name for each in results.ingredients[:robust]]
-    numbers = {
-        each.weights[:robust]: _numbers(results, each)
-        for each in results.candidates(results.threats)
-        if not any(each.weights[robust:])
-    }
-    chosen = union_soup(results).weights[:robust]
-    return [
-        _picture(
-            ternary_figure({weights: each[column].value for weights, each in numbers.items()}, names, column, chosen),
-            f"{column} accuracy of the soups of {', '.join(names)} on the selection split; "
-            "the numbers stand in the table of all soups",
-        )
-        for column in (CLEAN, *results.threats, "union")
-    ]
-
-
 def _commands(results: Results) -> list[tuple[str, str, str]]:
     """For every chosen soup what it is for, its weights in words, and the command that writes it."""
-    chosen = {"all threats at once": union_soup(results), "the mean of clean and shifts": single_soup(results)}
-    chosen |= {f"{task} images": choice for task, choice in specific_soups(results).items()}
+    chosen = {}
+    if results.threats and results.candidates(results.threats):
+        chosen["all threats at once"] = union_soup(results)
+    if results.shifts and results.candidates((CLEAN, *results.shifts)):
+        chosen["the mean of clean and shifts"] = single_soup(results)
+        chosen |= {f"{task} images": choice for task, choice in specific_soups(results).items()}
+    files = [each.path for each in results.ingredients]
     return [
-        (use, spoken_weights(results, each.weights), _command(results, each.weights)) for use, each in chosen.items()
+        (use, spoken_weights(results, each.weights), mix_command(files, each.weights)) for use, each in chosen.items()
     ]
-
-
-def _command(results: Results, weights: tuple[float, ...]) -> str:
-    used = [(each.name, weight) for each, weight in zip(results.ingredients, weights, strict=True) if weight != 0]
-    files = " ".join(f"ingredients/{name}.safetensors" for name, _ in used)
-    return (
-        f"seasoning mix {files} --weights {','.join(f'{weight:.12g}' for _, weight in used)} --out my-soup.safetensors"
-    )
-
-
-def _half_width(estimate: metrics.Estimate) -> float:
-    return max(estimate.high - estimate.value, estimate.value - estimate.low)
 
 
 def _machines(results: Results) -> str:
@@ -146,9 +220,3 @@ def _machines(results: Results) -> str:
         for header in results.headers
     ]
     return "; ".join(dict.fromkeys(told))
-
-
-def _picture(svg: str, words: str) -> Markup:
-    """An image that carries its data with it and says in words what it shows."""
-    data = base64.b64encode(svg.encode()).decode()
-    return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(data, words)

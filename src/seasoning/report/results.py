@@ -3,28 +3,18 @@
 A task is a data set or a threat: `"clean"`, the name of a shift, or the text of a threat.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from seasoning.errors import BadInput
+import numpy as np
+
 from seasoning.outcomes import Measurement, ModelKey, Outcomes
+from seasoning.report.setting import CLEAN, Ingredient, Place, Setting, read_setting
 from seasoning.selection import Candidate
 from seasoning.store import Store
 
 
 __all__ = ["CLEAN", "Ingredient", "Results"]
-
-CLEAN = "clean"
-
-
-class Ingredient(NamedTuple):
-    """One trained network: its name, its threat (`None`: none), its fingerprint, and its epoch of how many."""
-
-    name: str
-    threat: str | None
-    fingerprint: str
-    epoch: int
-    epochs: int
 
 
 class Results:
@@ -32,48 +22,52 @@ class Results:
 
     Args:
         store: The open store of a run that has at least its ingredients.
+        setting: What the run was; by default as the store's notes say.
 
     Raises:
         BadInput: the store holds no run, or a run without ingredients yet.
     """
 
-    def __init__(self, store: Store) -> None:
-        spec, ingredients = store.note("spec"), store.note("ingredients")
-        if spec is None or ingredients is None:
-            raise BadInput("the store holds no run with trained ingredients yet: finish the run first")
-        self.seed: int = spec["seed"]
-        self.smoke: bool = spec["smoke"]
-        self.source: str = spec["data"]["source"]
-        self.sizes: dict[str, int] = {part: spec["data"][part] for part in ("train", "validation", "selection", "test")}
-        self.architecture: str = spec["training"]["architecture"]
-        self.threats: tuple[str, ...] = tuple(spec["threats"])
-        self.shifts: tuple[str, ...] = tuple(spec["data"]["shifts"])
-        self.grid_parts: int = spec["grid_parts"]
-        self.attacks: dict[str, str] = store.note("attacks")
-        self.confirming: dict[str, str] = store.note("confirming")
-        self.network: dict[str, Any] = store.note("network")
-        self.ingredients = [
-            Ingredient(name, each["threat"], each["fingerprint"], *each["training"])
-            for name, each in ingredients.items()
-        ]
-        relevant = [each for each in store.measurements() if each.smoke == self.smoke and each.seed == self.seed]
-        self._asked = {(each.model, each.data, each.threat, each.attack): each for each in relevant}
-        self._known: dict[Measurement, Outcomes] = {}
+    def __init__(self, store: Store, setting: Setting | None = None) -> None:
+        self.setting = setting = read_setting(store) if setting is None else setting
+        self.seed, self.smoke, self.source = setting.seed, setting.smoke, setting.source
+        self.sizes, self.threats, self.shifts = setting.sizes, setting.threats, setting.shifts
+        self.attacks, self.confirming = setting.attacks, setting.confirming
+        self.ingredients, self.baselines = setting.ingredients, setting.baselines
+        self._asked: dict[tuple[ModelKey, str, str | None, str | None], Measurement] = {}
+        self._by_key: dict[str, Measurement] = {}
+        for each in store.measurements():
+            if each.smoke == self.smoke and each.seed == self.seed:
+                self._asked[each.model, each.data, each.threat, each.attack] = each
+                self._by_key[each.key] = each
+        self._known: dict[tuple[Measurement, bytes], Outcomes] = {}
+        self._shared: dict[bytes, Any] = {}
         self._store = store
-        self.headers = [header for _, header in store.headers()]
+        self._headers = list(store.headers())
+
+    @property
+    def headers(self) -> list[dict[str, Any]]:
+        """The header of every block."""
+        return [header for _, header in self._headers]
 
     @property
     def robust_count(self) -> int:
         """How many ingredients were trained for a threat; they come first."""
         return sum(each.threat is not None for each in self.ingredients)
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Every task: clean, shifts, threats."""
+        return (CLEAN, *self.shifts, *self.threats)
+
     def soup(self, weights: Sequence[float]) -> ModelKey:
         """Key of a soup of this run's ingredients."""
         return ModelKey.of([each.fingerprint for each in self.ingredients], weights)
 
     def alone(self, name: str) -> ModelKey:
-        """Key of an ingredient."""
-        return self.soup([float(each.name == name) for each in self.ingredients])
+        """Key of an ingredient, or of a baseline."""
+        mark = next(each.fingerprint for each in (*self.ingredients, *self.baselines) if each.name == name)
+        return ModelKey.of([mark], [1.0])
 
     def ensemble(self, count: int) -> ModelKey:
         """Key of the ensemble of the first ingredients."""
@@ -87,32 +81,79 @@ class Results:
             split: Part of the data set.
             task: Clean, a shift or a threat.
             confirming: Whether a threat is meant under the stronger attack.
+
+        Returns:
+            Ids, labels, predictions and status; what else the store keeps of a sample no table needs, and is 0 here.
         """
-        data = f"{self.source}/{split}/{task}" if task in self.shifts else f"{self.source}/{split}"
-        threat = task if task in self.threats else None
-        attack = None if threat is None else (self.confirming if confirming else self.attacks)[threat]
-        asked = self._asked.get((model, data, threat, attack))
-        if asked is None:
+        place = self.setting.places.get((split, task))
+        if place is None:
             return None
-        if asked not in self._known:
-            outcomes = self._store.outcomes(asked)
-            if outcomes is None:
-                return None
-            self._known[asked] = outcomes
-        return self._known[asked]
+        attack = self.confirming.get(task) if confirming else place.attack
+        asked = self._asked.get((model, place.data, place.threat, attack))
+        return None if asked is None else self._rows(asked, place)
+
+    def radii(self, model: ModelKey, split: str) -> Iterator[tuple[str, Outcomes]]:
+        """Every threat, of the run or beside it, that a model met on a split, with its outcomes."""
+        met: dict[str, Outcomes] = {}
+        place = self.setting.places[split, CLEAN]
+        for (key, name, threat, attack), asked in self._asked.items():
+            if key != model or name != place.data or threat is None or attack in self.confirming.values():
+                continue
+            rows = self._rows(asked, place)
+            if rows is not None:
+                met[threat] = rows
+        yield from met.items()
 
     def candidates(self, tasks: Sequence[str]) -> list[Candidate]:
         """Every soup that was measured on all these tasks of the selection split."""
-        places = {each.fingerprint: place for place, each in enumerate(self.ingredients)}
         found = []
-        for model in dict.fromkeys(model for model, *_ in self._asked):
-            if model.kind != "soup" or any(fingerprint not in places for fingerprint, _ in model.parts):
-                continue
+        for weights, model in self.soups():
             answers = {task: self.outcomes(model, "selection", task) for task in tasks}
             known = {task: answer for task, answer in answers.items() if answer is not None}
             if len(known) == len(tasks):
-                weights = [0.0] * len(places)
-                for fingerprint, weight in model.parts:
-                    weights[places[fingerprint]] = weight
-                found.append(Candidate(tuple(weights), known))
+                found.append(Candidate(weights, known))
         return found
+
+    def soups(self) -> Iterator[tuple[tuple[float, ...], ModelKey]]:
+        """Weights and key of every soup of this run's ingredients that anything was asked about."""
+        places = {each.fingerprint: place for place, each in enumerate(self.ingredients)}
+        for model in dict.fromkeys(model for model, *_ in self._asked):
+            if model.kind != "soup" or any(fingerprint not in places for fingerprint, _ in model.parts):
+                continue
+            weights = [0.0] * len(places)
+            for fingerprint, weight in model.parts:
+                weights[places[fingerprint]] = weight
+            yield tuple(weights), model
+
+    def costs(self) -> Iterator[tuple[Measurement, dict[str, Any]]]:
+        """Every block of this run: what was asked and its header."""
+        for key, header in self._headers:
+            if key in self._by_key:
+                yield self._by_key[key], header
+
+    def _rows(self, asked: Measurement, place: Place) -> Outcomes | None:
+        """The rows of a part; `None` while any is missing."""
+        whole = place.ids is None
+        known = (asked, b"" if place.ids is None else place.ids.tobytes())
+        if known not in self._known:
+            rows = self._store.outcomes(asked) if whole else self._store.known(asked)
+            if rows is not None and place.ids is not None:
+                rows = rows.take(np.isin(rows.ids, place.ids))
+                rows = rows if len(rows) == len(place.ids) else None
+            if rows is None:
+                return None
+            self._known[known] = self._slim(rows)
+        return self._known[known]
+
+    def _slim(self, rows: Outcomes) -> Outcomes:
+        """The same rows in a fraction of the memory: a large search has half a million measurements."""
+        ids, labels, status = (self._share(each) for each in (rows.ids, rows.labels, rows.status))
+        clean: Any = self._share(rows.clean.astype(np.int16 if len(rows) and rows.clean.max() < 2**15 else np.int64))
+        adversarial: Any = self._share(rows.adversarial.astype(clean.dtype))
+        none: Any = np.broadcast_to(np.float32(0), len(rows))
+        passes: Any = np.broadcast_to(np.int64(0), len(rows))
+        return Outcomes(ids, labels, clean, adversarial, none, none, none, passes, passes, status)
+
+    def _share(self, column: Any) -> Any:
+        """One copy of columns that are equal."""
+        return self._shared.setdefault(column.tobytes() + str(column.dtype).encode(), column)

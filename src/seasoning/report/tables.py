@@ -1,56 +1,60 @@
-"""Tables and sentences: the same numbers for the terminal and the page, each with its interval."""
+"""Tables: the same numbers for the terminal, the page and a paper, each with its interval."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from seasoning import metrics
-from seasoning.errors import BadInput
 from seasoning.metrics import Estimate
-from seasoning.outcomes import ModelKey, Outcomes
-from seasoning.report.needs import best_ingredient, contenders, single_soup, specific_soups, union_soup
+from seasoning.outcomes import ModelKey
+from seasoning.report.compare import Entry, shown_best
+from seasoning.report.needs import TOP, Contender, contenders, specific_soups, top_single, top_specific
 from seasoning.report.results import CLEAN, Results
 
 
 __all__ = [
-    "Comparison",
     "Row",
     "Table",
-    "comparisons",
-    "confirmed_unions",
     "percent",
     "points",
-    "shift_verdict",
     "shifts_table",
+    "side_by_side",
     "spoken_weights",
     "threats_table",
-    "verdict",
+    "top_table",
 ]
+
+_RANKS = ("Best soups of the search", "Second best soups", "Third best soups")
+_BOLD = "Bold: better than every other row of its column (paired tests over the same images, Holm-corrected, 5 %)."
 
 
 class Row(NamedTuple):
-    """One model: name, forward passes at inference, a number for each column."""
+    """One model: its name, forward passes at inference, a number for each column.
+
+    Args:
+        name: What the row is called.
+        passes: Forward passes at inference.
+        cells: A number for each column; `None` where it is not measured.
+        one_model: Whether one model has all the numbers; otherwise its mean goes in parentheses, as in the paper.
+        best: Places of the columns in which a paired test on held-out images shows it best.
+        group: The heading above the row; rows of one group follow each other.
+    """
 
     name: str
     passes: int
-    cells: list[Estimate]
-    # The mean of several models is no model's number: it goes in parentheses, as in the paper.
+    cells: list[Estimate | None]
     one_model: bool = True
+    best: tuple[int, ...] = ()
+    group: str = ""
 
 
 class Table(NamedTuple):
-    """Numbers with intervals; `note` says what they are and on which split."""
+    """Numbers with intervals; `note` says what they are and on which split, `name` is a word for files."""
 
     title: str
     note: str
     columns: list[str]
     rows: list[Row]
-
-
-class Comparison(NamedTuple):
-    """How far the union soup's union accuracy lies above another model's, on the same test images."""
-
     name: str
-    difference: Estimate
 
 
 def percent(estimate: Estimate) -> str:
@@ -69,123 +73,134 @@ def spoken_weights(results: Results, weights: Sequence[float]) -> str:
     parts = [
         f"{weight:.3g} {each.name}" for weight, each in zip(weights, results.ingredients, strict=True) if weight != 0
     ]
-    return " + ".join(parts)
+    return " + ".join(parts).replace("+ -", "- ")
 
 
 def threats_table(results: Results) -> Table:
     """Clean, per-threat and union accuracy of every contender on the test split."""
-    rows = []
-    for each in contenders(results):
-        attacked = [_test(results, each.model, threat) for threat in results.threats]
-        cells = [metrics.accuracy(_test(results, each.model, CLEAN))]
-        cells += [metrics.robust_accuracy(outcomes) for outcomes in attacked]
-        rows.append(Row(each.name, each.passes, [*cells, metrics.union_accuracy(*attacked)]))
-    note = f"Accuracy in %, {results.sizes['test']} test images, 95 % intervals (Wilson)."
-    return Table("Threats", note, [CLEAN, *results.threats, "union"], rows)
+    models = contenders(results)
+    columns: dict[str, list[Entry | None]] = {
+        task: [_entry(results, each.model, (task,)) for each in models] for task in (CLEAN, *results.threats)
+    }
+    columns["union"] = [_union(results, each.model) for each in models]
+    note = (
+        f"Accuracy in %, {results.sizes['test']} test images, 95 % intervals (Wilson). # FP: forward passes at "
+        f"inference. {_BOLD}"
+    )
+    return Table("Threats", note, list(columns), _rows(models, list(columns.values())), "threats")
 
 
 def shifts_table(results: Results) -> Table:
     """Accuracy of every contender under the shifts of the test split, their mean, and the shift-specific soups."""
-    tasks = [CLEAN, *results.shifts]
-    rows = [
-        Row(each.name, each.passes, _accuracies([_test(results, each.model, task) for task in tasks]))
-        for each in contenders(results)
-    ]
-    specific = specific_soups(results)
-    own = [_test(results, results.soup(specific[task].weights), task) for task in tasks]
-    rows.append(Row("shift-specific soups", 1, _accuracies(own), one_model=False))
-    note = (
-        f"Accuracy in %, {results.sizes['test']} test images under each condition, 95 % intervals (Wilson; of the "
-        "mean: bootstrap of base images). The mean is that of the columns, in parentheses where it is not one model."
-    )
-    return Table("Shifts", note, [*tasks, "mean"], rows)
-
-
-def comparisons(results: Results, *, confirming: bool = False) -> list[Comparison]:
-    """The union soup against every other contender: paired differences of union accuracy on the test split.
-
-    Args:
-        results: The run.
-        confirming: Count an image only if it also withstands the stronger attack, which not every model met.
-    """
-    models = [each for each in contenders(results) if each.confirmed or not confirming]
-    soup = next(each for each in models if each.name == "union soup")
-    column = _union(results, soup.model, confirming)
-    return [
-        Comparison(each.name, metrics.paired_difference(column, _union(results, each.model, confirming)))
-        for each in models
-        if each.model != soup.model
-    ]
-
-
-def confirmed_unions(results: Results) -> dict[str, tuple[Estimate, Estimate]]:
-    """Union accuracy on the test split under the default attack, and under it and the stronger one together."""
-    return {
-        each.name: (
-            metrics.proportion(_union(results, each.model, confirming=False)[1]),
-            metrics.proportion(_union(results, each.model, confirming=True)[1]),
-        )
-        for each in contenders(results)
-        if each.confirmed
-    }
-
-
-def verdict(results: Results, *, confirming: bool = False) -> str:
-    """Whether the union soup beats each single ingredient, in plain words."""
-    chosen = union_soup(results).weights
-    if max(chosen) == 1:
-        name = results.ingredients[chosen.index(1)].name
-        return f"No: the search chose the ingredient {name} alone; no mix withstood more on the selection split."
-    names = {each.name for each in results.ingredients}
-    against = [each for each in comparisons(results, confirming=confirming) if each.name in names]
-    closest = min(against, key=lambda each: each.difference.low)
-    figure = f"{points(closest.difference)} points, paired over {closest.difference.n} test images"
-    if closest.difference.low > 0:
-        return (
-            "Yes: the soup's union accuracy is above that of each single ingredient. "
-            f"The closest is {closest.name} ({figure})."
-        )
-    if min(each.difference.value for each in against) > 0:
-        return (
-            "Not shown: the soup's union accuracy is measured above that of each single ingredient, but the interval "
-            f"of the difference to {closest.name} contains 0 ({figure})."
-        )
-    closest = min(against, key=lambda each: each.difference.value)
-    figure = f"{points(closest.difference)} points, paired over {closest.difference.n} test images"
-    return f"No: the soup's union accuracy is not above that of the ingredient {closest.name} ({figure})."
-
-
-def shift_verdict(results: Results) -> str:
-    """Whether the single soup beats the best ingredient under the shifts, in plain words."""
     tasks = (CLEAN, *results.shifts)
-    soup, rival = results.soup(single_soup(results).weights), best_ingredient(results)
-    if soup == results.alone(rival):
-        return f"On the selection split no mix has a better mean over the shifts than the ingredient {rival} alone."
-    mine, theirs = (
-        [metrics.clean_column(_test(results, model, task)) for task in tasks] for model in (soup, results.alone(rival))
-    )
-    difference = metrics.mean_difference(mine, theirs)
-    answer = "above" if difference.low > 0 else "below" if difference.high < 0 else "neither shown above nor below"
+    models = contenders(results)
+    columns: list[list[Entry | None]] = [[_entry(results, each.model, (task,)) for each in models] for task in tasks]
+    columns.append([_entry(results, each.model, tasks) for each in models])
+    if results.candidates(tasks):
+        specific = specific_soups(results)
+        for column, task in zip(columns, tasks, strict=False):
+            column.append(_entry(results, results.soup(specific[task].weights), (task,)))
+        columns[-1].append(None)
+        rows = _rows([*models, Contender("shift-specific soups", models[0].model, 1, confirmed=False)], columns)
+        rows[-1] = _several(results, rows[-1], [results.soup(specific[task].weights) for task in tasks], tasks)
+    else:
+        rows = _rows(models, columns)
+    return Table("Shifts", _shifts_note(results), [*tasks, "mean"], rows, "shifts")
+
+
+def top_table(results: Results) -> Table:
+    """The best, second and third best soups of the search, single and shift-specific, in the form of Table 3."""
+    tasks = (CLEAN, *results.shifts)
+    rows: list[Row] = []
+    for rank, heading in enumerate(_RANKS[:TOP]):
+        rows += _chosen_rows(results, rank, heading)
+    chosen_on = f"Ranks are those of the {results.sizes['selection']} selection images."
+    note = _shifts_note(results).removesuffix(_BOLD) + chosen_on
+    return Table("Top soups", note, [*tasks, "mean"], rows, "top-soups")
+
+
+def side_by_side(runs: Sequence[tuple[str, Results]]) -> Table:
+    """The best single and shift-specific soups of several runs, a group for each, in the form of Table 4."""
+    columns = list(dict.fromkeys(task for _, results in runs for task in (CLEAN, *results.shifts)))
+    rows = []
+    for name, results in runs:
+        tasks = (CLEAN, *results.shifts)
+        for row in _chosen_rows(results, 0, f"{name}: {', '.join(results.threats) or 'no threats'}"):
+            known = dict(zip(tasks, row.cells, strict=False))
+            mean = row.cells[-1] if set(tasks) == set(columns) else None
+            rows.append(row._replace(cells=[*[known.get(task) for task in columns], mean], best=()))
+    note = "Accuracy in %, the test images of each run, 95 % intervals; runs are not paired, so nothing is bold."
+    return Table("Runs side by side", note, [*columns, "mean"], rows, "side-by-side")
+
+
+def _chosen_rows(results: Results, rank: int, group: str) -> list[Row]:
+    """The single soup of a rank on the selection split, and the shift-specific ones."""
+    tasks = (CLEAN, *results.shifts)
+    if not results.candidates(tasks):
+        return []
+    singles, specific = top_single(results), top_specific(results)
+    if rank >= len(singles):
+        return []
+    single = results.soup(singles[rank].weights)
+    cells = [*(_entry(results, single, (task,)) for task in tasks), _entry(results, single, tasks)]
+    own = [results.soup(specific[task][rank].weights) for task in tasks]
+    each = [_estimate(_entry(results, model, (task,))) for model, task in zip(own, tasks, strict=True)]
+    return [
+        Row("single soup", 1, [_estimate(cell) for cell in cells], group=group),
+        _several(results, Row("shift-specific soups", 1, [*each, None], group=group), own, tasks),
+    ]
+
+
+def _several(results: Results, row: Row, models: Sequence[ModelKey], tasks: Sequence[str]) -> Row:
+    """The row with the mean over its own model on each task."""
+    outcomes = [results.outcomes(model, "test", task) for model, task in zip(models, tasks, strict=True)]
+    known = [metrics.clean_column(each) for each in outcomes if each is not None]
+    mean = metrics.mean_accuracy(*known) if len(known) == len(tasks) else None
+    return row._replace(cells=[*row.cells[:-1], mean], one_model=False)
+
+
+def _rows(models: Sequence[Contender], columns: Sequence[Sequence[Entry | None]]) -> list[Row]:
+    best = [set(shown_best(column)) for column in columns]
+    return [
+        Row(
+            each.name,
+            each.passes,
+            [_estimate(column[place]) for column in columns],
+            best=tuple(number for number, places in enumerate(best) if place in places),
+        )
+        for place, each in enumerate(models)
+    ]
+
+
+def _entry(results: Results, model: ModelKey, tasks: Sequence[str]) -> Entry | None:
+    """A model in the column of a task, or of the mean over several; under a threat an image must be right attacked."""
+    columns = []
+    for task in tasks:
+        outcomes = results.outcomes(model, "test", task)
+        if outcomes is None:
+            return None
+        attacked = task in results.threats
+        columns.append(metrics.robust_column(outcomes) if attacked else metrics.clean_column(outcomes))
+    return Entry(model, tuple(columns))
+
+
+def _union(results: Results, model: ModelKey) -> Entry | None:
+    attacked = [results.outcomes(model, "test", threat) for threat in results.threats]
+    known = [each for each in attacked if each is not None]
+    return Entry(model, (metrics.union_column(*known),)) if known and len(known) == len(attacked) else None
+
+
+def _estimate(entry: Entry | None) -> Estimate | None:
+    if entry is None:
+        return None
+    if len(entry.columns) == 1:
+        return metrics.proportion(entry.columns[0][1])
+    return metrics.mean_accuracy(*entry.columns)
+
+
+def _shifts_note(results: Results) -> str:
     return (
-        f"On the test split the single soup is {answer} the ingredient {rival}, the best of them on the selection "
-        f"split ({points(difference)} points of mean accuracy, paired over {difference.n} base images)."
+        f"Accuracy in %, {results.sizes['test']} test images under each condition, 95 % intervals (Wilson; of the "
+        "mean: bootstrap of base images). # FP: forward passes at inference. The mean is that of the columns, in "
+        f"parentheses where it is not one model. {_BOLD}"
     )
-
-
-def _accuracies(outcomes: Sequence[Outcomes]) -> list[Estimate]:
-    columns = [metrics.clean_column(each) for each in outcomes]
-    return [*map(metrics.accuracy, outcomes), metrics.mean_accuracy(*columns)]
-
-
-def _union(results: Results, model: ModelKey, confirming: bool) -> metrics.Column:
-    attacks = (False, True) if confirming else (False,)
-    return metrics.union_column(
-        *[_test(results, model, threat, confirming=each) for threat in results.threats for each in attacks]
-    )
-
-
-def _test(results: Results, model: ModelKey, task: str, *, confirming: bool = False) -> Outcomes:
-    outcomes = results.outcomes(model, "test", task, confirming=confirming)
-    if outcomes is None:
-        raise BadInput(f"the run is not finished: a model was not measured on the test split ({task}); run it again")
-    return outcomes

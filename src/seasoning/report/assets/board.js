@@ -1,0 +1,66 @@
+// The measured soups: counts of right images for every soup and column.
+
+const Z = 1.959963984540054; // 95 %
+
+function readBoard(element) {
+  const given = JSON.parse(element.textContent);
+  const bytes = Uint8Array.from(atob(given.right), (sign) => sign.charCodeAt(0));
+  const width = given.columns.length;
+  const missing = given.bits === 32 ? 0xffffffff : 0xffff;
+  const view = new DataView(bytes.buffer);
+  const right = new Int32Array(bytes.length / (given.bits / 8));
+  for (let place = 0; place < right.length; place += 1) {
+    const count = given.bits === 32 ? view.getUint32(4 * place, true) : view.getUint16(2 * place, true);
+    right[place] = count === missing ? -1 : count;
+  }
+  const extremeness = given.weights.map((row) => row.reduce((sum, weight) => sum + weight * weight, 0));
+  return {
+    ...given,
+    right,
+    width,
+    extremeness,
+    clean: given.columns.findIndex((column) => column.kind === "clean"),
+    count: given.weights.length,
+  };
+}
+
+// Share of right images of a soup in a column, or null where it is not measured.
+function share(board, soup, column) {
+  const right = board.right[soup * board.width + column];
+  return right < 0 ? null : right / board.columns[column].images;
+}
+
+// Wilson's interval of a share.
+function wilson(right, images) {
+  const value = right / images;
+  const scale = 1 + (Z * Z) / images;
+  const middle = (value + (Z * Z) / (2 * images)) / scale;
+  const half = (Z * Math.sqrt((value * (1 - value)) / images + (Z * Z) / (4 * images * images))) / scale;
+  return { value, low: Math.max(0, middle - half), high: Math.min(1, middle + half) };
+}
+
+function percent(value) {
+  return (100 * value).toFixed(1);
+}
+
+function number(weight) {
+  return String(Number(weight.toPrecision(12)));
+}
+
+function spokenWeights(board, soup) {
+  return board.weights[soup]
+    .map((weight, place) => [weight, board.ingredients[place]])
+    .filter(([weight]) => weight !== 0)
+    .map(([weight, name]) => `${Number(weight.toPrecision(3))} ${name}`)
+    .join(" + ")
+    .replaceAll("+ -", "− ");
+}
+
+// The command that writes a soup, in the folder of the run.
+function mixCommand(board, soup) {
+  const used = board.weights[soup].map((weight, place) => [weight, board.files[place]]).filter(([weight]) => weight !== 0);
+  const weights = used.map(([weight]) => number(weight)).join(",");
+  // A first weight below zero would read as an option.
+  const equals = weights.startsWith("-") ? "=" : " ";
+  return `seasoning mix ${used.map(([, file]) => file).join(" ")} --weights${equals}${weights} --out my-soup.safetensors`;
+}
