@@ -11,7 +11,7 @@ the interleaved rounds. Twenty minutes:
 import argparse
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -57,17 +57,20 @@ def main() -> None:
     """Measure every objective on both networks, and print one table each."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--objectives", nargs="+", help="by default all; nominal and max are always measured")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     digits = enlarged(load_source("digits"))
-    for name, (architecture, options) in NETWORKS.items():
+    for name in arguments.networks:
+        architecture, options = NETWORKS[name]
         torch.manual_seed(0)
         model = build_model(architecture, num_classes=10, **options)
         print(f"\n## {name}, batches of {BATCH}, attacks of {STEPS} steps\n", flush=True)
-        report(model, digits.take(torch.arange(2 * BATCH), "two batches"), arguments.rounds)
+        report(model, digits.take(torch.arange(2 * BATCH), "two batches"), arguments.rounds, arguments.objectives)
 
 
-def report(model: Classifier, samples: Samples, rounds: int) -> None:
+def report(model: Classifier, samples: Samples, rounds: int, only: Sequence[str] | None) -> None:
     """Print the ratios of one network."""
     count = len(THREATS)
     single = Passes(STEPS, 1, 1)
@@ -81,6 +84,7 @@ def report(model: Classifier, samples: Samples, rounds: int) -> None:
     }
     for name in OBJECTIVES:
         objectives[name] = make_objective(name, THREATS, ATTACK), needs.get(name, single)
+    objectives = {name: each for name, each in objectives.items() if not only or name in ("nominal", "max", *only)}
     times: dict[str, list[float]] = {}
 
     def clock(key: str, work: Callable[[], float]) -> None:
