@@ -177,7 +177,7 @@ def test_sigterm_saves_in_mid_epoch_and_exits_with_75(whole: Path, recipe: Path,
     process.send_signal(signal.SIGTERM)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 75, printed
-    assert "the same command with --resume" in printed
+    assert "give the same command with --resume" in printed
     assert "Traceback" not in printed
     epoch, step = place(folder)
     assert epoch == 0

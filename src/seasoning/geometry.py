@@ -72,7 +72,7 @@ def distance(x: Tensor, center: Tensor, norm: Norm) -> Tensor:
 
 def _project_linf(x: Tensor, center: Tensor, eps: Tensor) -> Tensor:
     radius = per_sample(eps, x)
-    return torch.clamp(x, (center - radius).clamp_min(0), (center + radius).clamp_max(1))
+    return torch.clamp(x, (center - radius).clamp_min_(0), (center + radius).clamp_max_(1))
 
 
 def _room(delta: Tensor, center: Tensor) -> Tensor:
@@ -111,9 +111,12 @@ def _project_l1(x: Tensor, center: Tensor, eps: Tensor, halvings: int) -> Tensor
     """
     delta, origin = (x - center).flatten(1), center.flatten(1)
     room, size = _room(delta, origin), delta.abs()
+    # One place for all trials: fresh memory for each would cost more than the arithmetic.
+    tried = torch.empty_like(size)
 
     def moves(multiplier: Tensor) -> Tensor:
-        return torch.minimum((size - multiplier[:, None]).clamp_min_(0), room)
+        torch.sub(size, multiplier[:, None], out=tried).clamp_min_(0)
+        return torch.minimum(tried, room, out=tried)
 
     low, high = torch.zeros_like(eps), size.amax(1)
     for _ in range(halvings):
@@ -139,7 +142,7 @@ def _land_l2(x: Tensor, center: Tensor, eps: Tensor) -> Tensor:
     delta = x - center
     length = _norm_l2(delta)
     scale = eps / torch.maximum(length, eps).clamp_min(torch.finfo(x.dtype).tiny)
-    return (center + delta * per_sample(scale, x)).clamp_(0, 1)
+    return delta.mul_(per_sample(scale, x)).add_(center).clamp_(0, 1)
 
 
 def _start_linf(noise: Tensor, center: Tensor, eps: Tensor) -> Tensor:

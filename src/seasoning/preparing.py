@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 
 from seasoning.checkpoint import State, fingerprint, load_ingredient, save_state
@@ -13,6 +14,7 @@ from seasoning.errors import BadInput, RunConflict, UnknownName
 from seasoning.files import replacing
 from seasoning.ingredients import ingredient_metadata, training_images
 from seasoning.models import Classifier, build_model
+from seasoning.models.from_file import is_file_name
 from seasoning.recipe import RecipeSpec
 from seasoning.run_folder import claimed
 from seasoning.soup.recipe import constants_of
@@ -128,9 +130,11 @@ def check_recipe(spec: RecipeSpec) -> tuple[Objective, Settings]:
     """The objective and the settings of a recipe, if both are possible.
 
     Raises:
-        UnknownName: there is no such objective.
+        UnknownName: there is no such objective or architecture.
         BadInput: a threat without an attack, an attack without a threat, or impossible settings.
     """
+    if not is_file_name(spec.network.architecture) and not timm.is_model(spec.network.architecture):
+        raise UnknownName("architecture", spec.network.architecture, timm.list_models())
     attack = None if spec.attack is None else TrainingAttack(**spec.attack.model_dump())
     threats = [Threat.parse(text) for text in spec.threats]
     outer = Outer(spec.objective.loss, spec.objective.beta)

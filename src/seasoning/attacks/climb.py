@@ -156,8 +156,9 @@ class Climb:
         """Take in the loss and the gradient at `x`."""
         better = loss > self.loss_best
         self.rises += loss > self.loss
-        self.x_best = torch.where(per_sample(better, self.x), self.x, self.x_best)
-        self.gradient_best = torch.where(per_sample(better, self.x), gradient, self.gradient_best)
+        # In place: fresh memory for each step would cost more than the arithmetic.
+        torch.where(per_sample(better, self.x), self.x, self.x_best, out=self.x_best)
+        torch.where(per_sample(better, self.x), gradient, self.gradient_best, out=self.gradient_best)
         self.loss_best = torch.where(better, loss, self.loss_best)
         self.fools_best = torch.where(better, fools, self.fools_best)
         self.loss, self.fools, self.gradient = loss, fools, gradient
@@ -211,13 +212,14 @@ def step(climb: Climb, norm: Norm) -> None:
 def _momentum_point(climb: Climb, norm: Norm) -> Tensor:
     """Z = P(x + eta s), then P(x + 0.75 (z - x) + 0.25 (x - x_previous)); Algorithm 1, lines 7-8."""
     ball = BALLS[norm]
-    ahead = climb.x + per_sample(climb.step, climb.x) * ball.direction(climb.gradient)
+    ahead = ball.direction(climb.gradient).mul_(per_sample(climb.step, climb.x)).add_(climb.x)
     ahead = ball.land(ahead, climb.center, climb.eps)
     first = climb.taken == 1
     if bool(first.all()):
         return ahead
-    moved = climb.x + _MOMENTUM * (ahead - climb.x) + (1 - _MOMENTUM) * (climb.x - climb.x_previous)
-    return torch.where(per_sample(first, ahead), ahead, ball.land(moved, climb.center, climb.eps))
+    last = (climb.x - climb.x_previous).mul_(1 - _MOMENTUM)
+    moved = ball.land((ahead - climb.x).mul_(_MOMENTUM).add_(climb.x).add_(last), climb.center, climb.eps)
+    return torch.where(per_sample(first, ahead), ahead, moved) if bool(first.any()) else moved
 
 
 def _sparse_point(climb: Climb) -> Tensor:

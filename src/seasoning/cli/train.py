@@ -81,7 +81,7 @@ def train(
                 on_epoch=shown.epoch,
             )
         except Stopped as stopped:
-            print(f"{stopped}: the same command with --resume")
+            print(f"{stopped}; give the same command with --resume")
             raise typer.Exit(PREEMPTED if signal.SIGTERM in caught else INTERRUPTED) from None
     if spec.smoke:
         print("Smoke run: it only tried the machinery, the numbers mean nothing.")

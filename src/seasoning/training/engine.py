@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import AutocastKwargs
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from seasoning.data.samples import Samples
 from seasoning.errors import BadInput, SeasoningError, Stopped
 from seasoning.models import Classifier
+from seasoning.training.accelerating import accelerator_for, seeded, tracked
 from seasoning.training.augment import crop_and_flip
 from seasoning.training.objectives import Lowered, Objective
 from seasoning.training.report import Clock, Report
@@ -104,14 +103,9 @@ def train(
             f"batch_size={settings.batch_size} with {len(samples)} training images: set batch_size to {len(samples)} "
             "or less"
         )
-    accelerator = _accelerator(settings, device, trackers, logs)
+    accelerator = accelerator_for(settings.precision, device, trackers, logs)
     run = _Run(model, samples, objectives, settings, seed, accelerator, resume, dict(identity or {}))
-    if trackers:
-        accelerator.init_trackers("seasoning")
-    devices = [accelerator.device] if accelerator.device.type == "cuda" else []
-    # Layers such as dropout draw from torch's global generators: fork them, so that nothing outside notices.
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    with tracked(accelerator, trackers), seeded(accelerator.device, seed):
         run.restore(accept_changes)
         for epoch, scores in enumerate(run.progress.scores):
             on_epoch(epoch, scores)
@@ -123,25 +117,7 @@ def train(
             scores = run.validate(validate, on_best)
             on_epoch(run.progress.epoch - 1, scores)
             run.stop_if(stop)
-    if trackers:
-        accelerator.end_training()
     return run.finished()
-
-
-def _accelerator(settings: Settings, device: str | None, trackers: Sequence[str], logs: Path | None) -> Accelerator:
-    # Another training of this process may have had another precision, which accelerate would keep.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(
-        cpu=device == "cpu",
-        mixed_precision="bf16" if settings.precision == "bf16" else "no",
-        # The cache would keep rounded copies of parameters that change.
-        kwargs_handlers=[AutocastKwargs(cache_enabled=False)],
-        log_with=list(trackers) or None,
-        project_dir=None if logs is None else str(logs),
-    )
-    if accelerator.num_processes > 1:
-        raise BadInput(f"{accelerator.num_processes} processes: training takes one; start it without a launcher")
-    return accelerator
 
 
 @dataclass(slots=True)
