@@ -16,8 +16,8 @@ from seasoning.errors import BadInput, UnknownName
 # Where the published levels do not make each severity change images more than the one before: by table, the severities
 # that change less or as much. Between these levels lengths move in opposite directions, or one that has no effect.
 EXCEPTIONS = {
-    32: {"glass_blur": {3, 5}, "motion_blur": {4}, "frost": {4, 5}, "elastic_transform": {2, 3, 4, 5}},
-    224: {"glass_blur": {2, 4}, "frost": {4}, "elastic_transform": {3}, "snow": {3}},
+    32: {"glass_blur": {3, 5}, "motion_blur": {4}, "frost": {3, 4, 5}, "elastic_transform": {2, 3, 4, 5}},
+    224: {"glass_blur": {2, 4}, "frost": {2, 4}, "elastic_transform": {3}, "snow": {3}},
 }
 RANDOM = set(CORRUPTIONS) - {
     "defocus_blur",
