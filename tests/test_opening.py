@@ -16,6 +16,7 @@ from seasoning.models import build_model
 from seasoning.opening import ReadOptions, open_data
 from seasoning.single import SetResult, accuracy_table, evaluate_sets, mean_corruption
 from seasoning.threat import Threat
+from tests.data.test_cifar import TEN, python10
 from tests.data.trees import save_coded
 
 
@@ -195,6 +196,28 @@ def test_folders_of_one_size_are_left_as_they_are(
 def test_unknown_transforms_are_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match="did you mean 'model'"):
         open_data(["digits"], ReadOptions(transform="modle"))
+
+
+@pytest.mark.parametrize(("split", "count"), [(None, 3), ("test", 3), ("train", 10)])
+def test_splits_of_cifar(tmp_path: Path, split: str | None, count: int) -> None:
+    python10(tmp_path / "py")
+    (opened,) = open_data([str(tmp_path / "py")], ReadOptions(split=split, partial=True))
+    assert opened.listing is not None
+    assert len(opened.listing) == count
+
+
+@pytest.mark.parametrize("split", ["validation", "train"])
+def test_splits_that_data_does_not_have(tmp_path: Path, split: str) -> None:
+    python10(tmp_path / "py")
+    for name in TEN:
+        save_coded(tmp_path / "images" / name / "1.png", 5, side=32)
+    if split == "validation":
+        with pytest.raises(BadInput, match="CIFAR has train and test"):
+            open_data([str(tmp_path / "py")], ReadOptions(split=split))
+    else:
+        (opened,) = open_data([str(tmp_path / "images")], ReadOptions(split=split, partial=True))
+        with pytest.raises(BadInput, match="it is not parted"):
+            _ = opened.listing
 
 
 def test_folders_are_named_by_the_model_s_classes(sets: Path) -> None:
