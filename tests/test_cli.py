@@ -11,6 +11,7 @@ import torch
 
 from seasoning.checkpoint import fingerprint, load_ingredient, save_state
 from seasoning.soup import check_mixable
+from tests.data.trees import save_coded
 
 
 def seasoning(*arguments: str | Path, expect: int = 0) -> str:
@@ -27,7 +28,11 @@ def seasoning(*arguments: str | Path, expect: int = 0) -> str:
 def test_help_names_every_command_and_imports_no_torch() -> None:
     printed = seasoning("--help")
     assert all(
-        f" {name} " in printed for name in ("demo", "train", "recipes", "mix", "check", "verify", "evaluate", "report")
+        f" {name} " in printed
+        for name in (
+            *("demo", "train", "recipes", "mix", "check", "verify", "evaluate", "search", "report"),
+            *("data", "corrupt"),
+        )
     )
     probe = "import sys; from seasoning.cli import app; assert 'torch' not in sys.modules and 'timm' not in sys.modules"
     subprocess.run([sys.executable, "-c", probe], check=True)
@@ -165,3 +170,53 @@ def test_a_folder_of_another_run_is_refused_and_resume_goes_on(finished: Path, t
     assert "smoke" in printed.lower()
     printed = seasoning("report", finished)
     assert str(finished / "report.html") in printed
+
+
+def test_data_is_listed_and_checked(tmp_path: Path) -> None:
+    printed = seasoning("data", "list")
+    assert all(each in printed for each in ("imagenet-real", "30,000", "50,889", "75 x 50,000", "cat7-elephant3.png"))
+    for number in range(3):
+        save_coded(tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png", 5, side=16)
+    sheet = tmp_path / "sheet.png"
+    printed = seasoning("data", "check", tmp_path / "pets", "--sheet", sheet)
+    assert "3 of 3 images can be read" in printed
+    assert "nothing wrong found" in printed
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "pets" / "cat" / "0.png").write_text("no image")
+    assert "1 images cannot be read" in seasoning("data", "check", tmp_path / "pets", expect=1)
+    printed = seasoning("data", "check", tmp_path / "nowhere", "--kind", "imagenet-r", expect=2)
+    assert "expected for imagenet-r" in printed
+    assert "hendrycks/imagenet-r" in printed
+
+
+def test_a_c_version_is_made_and_measured_in_a_table(finished: Path, tmp_path: Path) -> None:
+    for number in range(10):
+        save_coded(tmp_path / "pets" / str(number) / "a.png", number, side=8)
+    out = tmp_path / "pets-c"
+    options = ("--data", tmp_path / "pets", "--out", out)
+    printed = seasoning("corrupt", *options, "--corruptions", "contrast,brightness", "--severities", "1,2")
+    assert "40 images made" in printed
+    assert "frost is made by code" in printed
+    assert "0 images made" in seasoning("corrupt", *options, "--corruptions", "contrast", "--severities", "1")
+    assert "did you mean 'fog'" in seasoning("corrupt", *options, "--corruptions", "fogg", expect=2)
+    code = tmp_path / "grey.py"
+    code.write_text(
+        "from torch import nn\n"
+        "from seasoning.models import build_model\n\n"
+        "class Grey(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.net = build_model('resnet_small', num_classes=10).network\n\n"
+        "    def forward(self, x):\n"
+        "        return self.net((x[:, :1] - 0.5) / 0.5)\n\n"
+        "def network(num_classes):\n"
+        "    return Grey()\n"
+    )
+    state = load_ingredient(finished / "soup.safetensors")
+    save_state({f"net.{name}": tensor for name, tensor in state.items()}, tmp_path / "grey.safetensors", {})
+    printed = seasoning(
+        *("evaluate", tmp_path / "grey.safetensors", "--arch", f"{code}:network", "--out", tmp_path / "e"),
+        *("--data", tmp_path / "pets", "--data", out),
+    )
+    assert re.search(r"# FP +[│┃|] +pets +[│┃|] +pets-c +[│┃|] +MEAN", printed), printed
+    assert "measured at 8 x 8 pixels" in printed

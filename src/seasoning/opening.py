@@ -81,6 +81,8 @@ class Opened:
         if self._listing is None or self.kind is None:
             return None
         listing = self._listing()
+        if self._options.split is not None and not listing.name.endswith(f"/{self._options.split}"):
+            raise BadInput(f"--split {self._options.split} of {self.name}: it is not parted, leave the option out")
         missing = shortfall(listing, self.kind, self._options.split or "test")
         if missing is not None and not self._options.partial:
             raise BadInput(
@@ -178,18 +180,15 @@ def _opened(text: str, options: ReadOptions) -> list[Opened]:
         kind, path = "", text
     if not kind and not Path(path).exists():
         raise UnknownName("data set", text, [*SOURCES, *FACTS])
-    found = find_set(Path(path), kind or None, split=_cifar_split(options), class_names=options.class_names)
-    if options.split is not None and not found.kind.startswith("cifar"):
-        raise BadInput(
-            f"--split {options.split} of the folder {path}: a folder is measured whole, leave the option out"
-        )
+    split = options.split or "test"
+    found = find_set(Path(path), kind or None, split=split, class_names=options.class_names)
+    if options.split is not None and found.kind not in ("cifar10", "cifar100"):
+        raise BadInput(f"--split {split} of the folder {path}: a folder is measured whole, leave the option out")
+    if split not in ("train", "test"):
+        raise BadInput(f"--split {split} of {path}: CIFAR has train and test")
     # The subsets of a C version share a column, `NAME/corruption/severity`; all others have their own.
     parts = [(each, each.name.split("/")[0] if found.kind.endswith("-c") else each.name) for each in found.parts]
     return [Opened(part.name, column, found.kind, part.open, None, options) for part, column in parts]
-
-
-def _cifar_split(options: ReadOptions) -> str:
-    return options.split if options.split in ("train", "test") else "test"
 
 
 def _split(source: str, part: str) -> Samples:

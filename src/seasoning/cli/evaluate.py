@@ -15,36 +15,43 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
+# How data is read.
+_Data = Annotated[
+    list[str] | None,
+    typer.Option(help="digits (the default), a folder or an archive, or KIND=PATH; repeatable: a column for each."),
+]
+_Split = Annotated[
+    str | None, typer.Option(help="Part of a known data set: train, validation, selection or test (the default).")
+]
+_Transform = Annotated[str, typer.Option(help="auto, model (photographs resized and cropped as it asks) or as-is.")]
+_Classes = Annotated[
+    Path | None, typer.Option(help="File of the model's classes, one a line in the order of its logits.")
+]
+_Workers = Annotated[int | None, typer.Option(min=0, help="Processes that decode images.")]
+_Cache = Annotated[Path | None, typer.Option(help="Folder that keeps decoded images, mapped into memory.")]
+_SkipDamaged = Annotated[
+    bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, and count them.")
+]
+_Partial = Annotated[bool, typer.Option("--partial", help="Measure what is there of a data set that is not complete.")]
+
+_Threats = Annotated[list[str] | None, typer.Option("--threat", help="Threat, such as linf:8/255; repeatable.")]
+
+
 def evaluate(
     checkpoints: Annotated[list[str], typer.Argument(help="Safetensors or PyTorch files, or timm:NAME.")],
     arch: Annotated[str, typer.Option(help="Architecture, by timm's name or ours, or path/to/file.py:function.")],
     options: Annotated[
         list[str] | None, typer.Option("--option", help="Of the architecture, such as activation=silu; repeatable.")
     ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(help="digits (the default), a folder or an archive, or KIND=PATH; repeatable: a column for each."),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Part of a known data set: train, validation, selection or test (the default).")
-    ] = None,
-    transform: Annotated[
-        str, typer.Option(help="auto, model (photographs resized and cropped as it asks) or as-is.")
-    ] = "auto",
-    classes: Annotated[
-        Path | None, typer.Option(help="File of the model's classes, one a line in the order of its logits.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode images.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder that keeps decoded images, mapped into memory.")] = None,
-    skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Leave out images that cannot be read, and count them.")
-    ] = False,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Measure what is there of a data set that is not complete.")
-    ] = False,
-    threats: Annotated[
-        list[str] | None, typer.Option("--threat", help="Threat, such as linf:8/255; repeatable.")
-    ] = None,
+    data: _Data = None,
+    split: _Split = None,
+    transform: _Transform = "auto",
+    classes: _Classes = None,
+    workers: _Workers = None,
+    cache: _Cache = None,
+    skip_damaged: _SkipDamaged = False,
+    partial: _Partial = False,
+    threats: _Threats = None,
     suite: Annotated[str, typer.Option(help="Attack suite: default, thorough, strong or standard.")] = "default",
     loss: Annotated[str | None, typer.Option(help="Loss of its AutoPGD, for few classes: ce, targeted-ce.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of its attacks instead of the suite's own.")] = None,
@@ -92,10 +99,10 @@ def evaluate(
                 folder=out,
                 watch=watch,
             )
-    if len(results) == 1 and len(results[checkpoints[0]]) == 1:
-        _print_one(checkpoints[0], names[0], split, suite, seed, results[checkpoints[0]][0])
-    else:
+    if len(results) > 1 or len(results[checkpoints[0]]) > 1:
         _print_tables(results)
+    else:
+        _print_one(f"{checkpoints[0]} on {names[0]}{f'/{split}' if split else ''}", results, suite, seed)
 
 
 def _classes(path: Path | None) -> tuple[str, ...] | None:
@@ -112,9 +119,10 @@ def _normalization(mean: str | None, std: str | None) -> tuple[tuple[float, ...]
     return numbers("--mean", mean), numbers("--std", std)
 
 
-def _print_one(checkpoint: str, data: str, split: str | None, suite: str, seed: int, result: "SetResult") -> None:
+def _print_one(what: str, results: "dict[str, list[SetResult]]", suite: str, seed: int) -> None:
+    ((result,),) = results.values()
     images = result.lines["clean"].estimate.n
-    print(f"{checkpoint} on {data}{f'/{split}' if split else ''}, {images} images, suite {suite}, seed {seed}")
+    print(f"{what}, {images} images, suite {suite}, seed {seed}")
     _print_facts(result)
     _print_lines(result.lines, images)
 

@@ -103,8 +103,9 @@ def _from_images(tree: Tree, split: str) -> Listing:
         below = [place._replace(name=place.name[len(split) + 1 :]) for place in tree.files]
         files = tuple(each for each, place in zip(below, tree.files, strict=True) if place.name.startswith(f"{split}/"))
         tree = Tree(tree.root / split, tuple(sorted({each.name.split("/", 1)[0] for each in files})), files)
-    listing = tree_listing(tree)
-    data_set = "cifar100" if len(listing.class_names) > len(CIFAR10) else "cifar10"
+    ten = set(tree.folders) <= set(CIFAR10)
+    listing = tree_listing(tree, CIFAR10 if ten else None)
+    data_set = "cifar10" if ten else "cifar100"
     return replace(listing, name=f"{data_set}/{split}" if parted else data_set, as_is=True)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from seasoning.data.textures import frost_texture, plasma
-from seasoning.data.warps import blur_matrix, disk, filtered, moved_along, sampled, zoom_matrix
+from seasoning.data.warps import disk, filtered, moved_along, sampled, smoothed, zoomed
 
 
 __all__ = ["KINDS"]
@@ -82,10 +82,9 @@ def motion_blur(x: Images, draws: Draws, level: tuple[int, float]) -> Images:
 
 def zoom_blur(x: Images, draws: Draws, level: NDArray[np.float64]) -> Images:
     """The mean of the image and its enlargements."""
-    height, width = x.shape[2:]
     total = x.copy()
     for factor in level:
-        total += zoom_matrix(height, float(factor)) @ x @ zoom_matrix(width, float(factor)).T
+        total += zoomed(x, float(factor))
     return total / np.float32(len(level) + 1)
 
 
@@ -94,7 +93,7 @@ def snow(x: Images, draws: Draws, level: tuple[float, ...]) -> Images:
     mean, deviation, zoom, threshold, radius, sigma, share = level
     height, width = x.shape[2:]
     scattered = np.stack([draw.normal(mean, deviation, (1, height, width)) for draw in draws]).astype(np.float32)
-    flakes = np.asarray(zoom_matrix(height, zoom) @ scattered @ zoom_matrix(width, zoom).T, dtype=np.float32)
+    flakes = zoomed(scattered, zoom)
     flakes[flakes < threshold] = 0
     flakes = _in_256_steps(flakes.clip(0, 1))
     angles = [draw.uniform(*_STEEP) for draw in draws]
@@ -156,7 +155,7 @@ def elastic_transform(x: Images, draws: Draws, level: tuple[float, float, float]
     origin = np.einsum("hwi,nik->nkhw", place, back)
     turned = sampled(x, origin[:, 1], origin[:, 0], mirrored=True)
     steps = np.stack([draw.uniform(-1, 1, (2, height, width)) for draw in draws])
-    steps = amplitude * (blur_matrix(height, sigma) @ steps @ blur_matrix(width, sigma).T)
+    steps = amplitude * smoothed(steps, sigma)
     return sampled(turned, rows + steps[:, 0], columns + steps[:, 1], mirrored=False)
 
 

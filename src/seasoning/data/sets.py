@@ -175,7 +175,7 @@ _LISTERS: dict[str, Callable[[Tree, str], Listing]] = {
 def _v2_parts(root: Path) -> list[Part]:
     roots = {each: _variant(each.name) for each in [root, *_folders(root)]}
     named = {path: variant for path, variant in roots.items() if variant is not None}
-    if not named and _recognised(root) == "imagenet-v2":
+    if not named:
         return [Part("imagenet-v2", partial(_v2_variant, root, "imagenet-v2"))]
     names = {path: f"imagenet-v2/{variant}" for path, variant in named.items()}
     if root in names:
@@ -184,7 +184,10 @@ def _v2_parts(root: Path) -> list[Part]:
 
 
 def _v2_variant(root: Path, name: str) -> Listing:
-    return v2_listing(read_tree(root), name)
+    try:
+        return v2_listing(read_tree(root), name)
+    except BadInput as error:
+        raise BadInput(f"{error}\n{_wanted('imagenet-v2')}") from error
 
 
 def _variant(name: str) -> str | None:

@@ -5,12 +5,15 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
 
 
 __all__ = ["frost_texture", "plasma"]
 
+_SIZE = 1024  # of the frost textures before they are brought to the size of the image
 _FROST_TIMES = 4  # side of a frost texture, in sides of the image
-_NEEDLES = 5  # directions in which crystals grow
+_NEEDLES = 24  # crystals on a square of the image's side
 
 
 def plasma(draws: Sequence[np.random.Generator], side: int, decay: float) -> NDArray[np.float32]:
@@ -53,22 +56,45 @@ def plasma(draws: Sequence[np.random.Generator], side: int, decay: float) -> NDA
 
 @lru_cache(maxsize=16)
 def frost_texture(number: int, side: int) -> NDArray[np.float32]:
-    """Ice crystals on glass, `(3, S, S)` in [0, 1]; the same for a number and a side on every machine.
+    """Ice crystals on glass, `(3, S, S)` in [0, 1] for images of a side; the same for both on every machine."""
+    size = _FROST_TIMES * side
+    picture = Image.fromarray(_crystals(number))
+    reduced = np.asarray(
+        picture.resize((size, size), Image.Resampling.BOX if size < _SIZE else Image.Resampling.BICUBIC)
+    )
+    tint = np.array([0.9, 0.96, 1.0])[:, None, None]
+    return np.asarray(reduced.clip(0, 1) * tint, dtype=np.float32)
 
-    Feathers are the ridges of a height map that is stretched along a few directions; a coarser map thins them out.
+
+@lru_cache(maxsize=5)
+def _crystals(number: int) -> NDArray[np.float32]:
+    """Needles that grow straight from scattered seeds, with barbs at sixty degrees as ice has, `(1024, 1024)`.
+
+    A blurred copy lies below them, and a coarse height map thins both out.
     """
-    draw = np.random.Generator(np.random.Philox(key=number, counter=[0, 0, 0, side]))
-    ground = plasma([draw], _FROST_TIMES * side, 1.7)[0]
-    size = len(ground)
-    rows, columns = np.mgrid[:size, :size]
-    feathers = np.zeros_like(ground)
-    for angle in np.pi * (np.arange(_NEEDLES) + draw.uniform(0, 1, _NEEDLES)) / _NEEDLES:
-        map_ = plasma([draw], size, 1.4)[0]
-        along = rows * np.sin(angle) + columns * np.cos(angle)
-        across = (columns * np.sin(angle) - rows * np.cos(angle)) * 4
-        stretched = map_[along.astype(int) % size, across.astype(int) % size]
-        ridges = 1 - np.abs(2 * stretched - 1)
-        feathers = np.maximum(feathers, ridges**6 * (0.4 + 0.6 * draw.random()))
-    ice = np.clip(0.25 + 0.45 * ground + 0.6 * feathers * np.clip(1.6 * ground, 0, 1), 0, 1)
-    tint = np.array([0.88, 0.95, 1.0])[:, None, None]
-    return np.asarray(ice * tint, dtype=np.float32)
+    draw = np.random.Generator(np.random.Philox(key=number))
+    ground = plasma([draw], _SIZE, 1.5)[0]
+    side = _SIZE / _FROST_TIMES
+    ice = np.zeros((_SIZE, _SIZE), dtype=np.float32)
+    for _ in range(_NEEDLES * _FROST_TIMES**2):
+        start, angle = draw.uniform(0, _SIZE, 2), draw.uniform(0, 2 * np.pi)
+        length, brightness = side * draw.uniform(0.2, 0.9), draw.uniform(0.4, 1)
+        _grow(ice, start, angle, length, brightness)
+        for share in np.arange(0.1, 0.9, 0.1):
+            joint = start + share * length * np.array([np.sin(angle), np.cos(angle)])
+            for turn in (-np.pi / 3, np.pi / 3):
+                _grow(ice, joint, angle + turn, 0.35 * length * (1 - share), 0.8 * brightness)
+    value = 0.1 + 0.25 * ground
+    for spread, share in ((12.0, 0.35), (1.5, 0.75)):
+        blurred = ndimage.gaussian_filter(ice, spread, mode="wrap")
+        value += share * np.clip(1.8 * ground, 0.15, 1) * (blurred / np.quantile(blurred, 0.99))
+    return np.asarray(value, dtype=np.float32)
+
+
+def _grow(ice: NDArray[np.float32], start: NDArray[np.float64], angle: float, length: float, brightness: float) -> None:
+    """A straight needle, thinner and paler towards its tip, around the edges of the texture."""
+    along = np.arange(0, length, 0.5)
+    rows = (start[0] + along * np.sin(angle)).astype(int) % len(ice)
+    columns = (start[1] + along * np.cos(angle)).astype(int) % len(ice)
+    pale = (brightness * (1 - 0.7 * along / max(length, 1))).astype(np.float32)
+    ice[rows, columns] = np.maximum(ice[rows, columns], pale)

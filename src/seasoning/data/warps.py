@@ -4,11 +4,12 @@ import math
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage, signal
 
 
-__all__ = ["blur_matrix", "disk", "filtered", "moved_along", "sampled", "zoom_matrix"]
+__all__ = ["disk", "filtered", "moved_along", "sampled", "smoothed", "zoomed"]
 
 Images = NDArray[np.float32]
 
@@ -16,23 +17,39 @@ _SMALL_KERNEL = 9  # up to this side a direct sum is faster than a Fourier trans
 _NEGLIGIBLE = 1e-5  # of the weight of a kernel
 
 
+def zoomed(x: Images, factor: float) -> Images:
+    """The middle of images `(N, C, H, W)` enlarged to their size, linearly interpolated."""
+    height, width = x.shape[2:]
+    upper, below = _zoomed_places(height, factor)
+    left, right = _zoomed_places(width, factor)
+    rows = x[:, :, upper] + below[:, None] * (x[:, :, np.minimum(upper + 1, height - 1)] - x[:, :, upper])
+    return np.asarray(rows[..., left] + right * (rows[..., np.minimum(left + 1, width - 1)] - rows[..., left]))
+
+
 @lru_cache(maxsize=512)
-def zoom_matrix(side: int, factor: float) -> NDArray[np.float32]:
-    """Enlargement of the middle of a line to its whole length, linearly interpolated, `(side, side)`."""
+def _zoomed_places(side: int, factor: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Where each pixel of an enlarged line comes from: the pixel before it, and the way to the next one."""
     kept = math.ceil(side / factor)
-    first = (side - kept) // 2
-    enlarged = ndimage.zoom(np.eye(kept), (factor, 1), order=1)
-    trimmed = (len(enlarged) - side) // 2
-    matrix = np.zeros((side, side), dtype=np.float32)
-    matrix[:, first : first + kept] = enlarged[trimmed : trimmed + side]
-    return matrix
+    enlarged = round(kept * factor)
+    # The ends of the middle part lie on those of its enlargement, of which the middle is kept.
+    place = np.arange(side) + (enlarged - side) // 2
+    origin = (side - kept) // 2 + place * ((kept - 1) / max(enlarged - 1, 1))
+    before = np.floor(origin).astype(np.int64)
+    return before, (origin - before).astype(np.float32)
+
+
+def smoothed(steps: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Fields `(N, 2, H, W)` under a Gaussian that is cut off at three sigma, reflected at the edges."""
+    if sigma == 0:
+        return steps
+    down, across = (torch.from_numpy(_blur_matrix(side, sigma)) for side in steps.shape[2:])
+    # One by one: a product of many might be summed up otherwise.
+    return np.stack([(down @ torch.from_numpy(field) @ across.T).numpy() for field in steps])
 
 
 @lru_cache(maxsize=64)
-def blur_matrix(side: int, sigma: float) -> NDArray[np.float64]:
-    """Gaussian blur of a line with reflected ends, cut off at three sigma, `(side, side)`."""
-    if sigma == 0:
-        return np.eye(side)
+def _blur_matrix(side: int, sigma: float) -> NDArray[np.float64]:
+    """The blur of a line, `(side, side)`: for long Gaussians a product is faster than a sum over taps."""
     return np.asarray(ndimage.gaussian_filter1d(np.eye(side), sigma, axis=0, mode="reflect", truncate=3))
 
 

@@ -1,0 +1,147 @@
+"""C versions on disk: laid out like the published ones, gone on with after a stop, read back alike."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seasoning.data import corrupting
+from seasoning.data.corrupting import write_corrupted
+from seasoning.data.corruptions import CORRUPTIONS, corrupt
+from seasoning.data.decoding import Photo
+from seasoning.data.listing import Listing
+from seasoning.data.reading import read_samples
+from seasoning.data.sets import Found, find_set
+from seasoning.errors import BadInput, RunConflict, UnknownName
+from tests.data.test_cifar import python10
+from tests.data.trees import save_coded
+
+
+def save_noise(path: Path, seed: int, width: int = 16, height: int = 12) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, "PNG")
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    root = tmp_path / "pets"
+    for number in range(6):
+        save_noise(root / ("cat", "dog")[number % 2] / f"{number}.jpg", number)
+    return root
+
+
+def opened(path: Path, kind: str | None = None) -> tuple[Found, Listing]:
+    found = find_set(path, kind)
+    return found, found.parts[0].open()
+
+
+def test_a_folder_gets_the_published_layout_and_is_read_back(pets: Path, tmp_path: Path) -> None:
+    _, listing = opened(pets)
+    out = tmp_path / "pets-c"
+    assert write_corrupted(listing, "folder", out, corruptions=("fog", "snow"), severities=(2, 5), seed=3) == 24
+    files = sorted(path.relative_to(out).as_posix() for path in (out / "fog").rglob("*") if path.is_file())
+    assert files == [
+        f"fog/{severity}/{name}"
+        for severity in (2, 5)
+        for name in ("cat/0.png", "cat/2.png", "cat/4.png", "dog/1.png", "dog/3.png", "dog/5.png")
+    ]
+    found = find_set(out)
+    assert found.kind == "folder-c"
+    assert [part.name for part in found.parts] == ["pets-c/snow/2", "pets-c/snow/5", "pets-c/fog/2", "pets-c/fog/5"]
+    back = read_samples(found.parts[3].open())
+    original = read_samples(listing)
+    assert back.ids.tolist() == original.ids.tolist()
+    assert back.y.tolist() == original.y.tolist()
+    assert torch.equal(back.x, corrupt(original.x, original.ids, "fog", 5, seed=3))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_that_was_cut_off_goes_on(
+    pets: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, listing = opened(pets)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    write_corrupted(listing, "folder", whole, corruptions=("contrast",), workers=workers)
+    seen: list[int] = []
+
+    def stop(name: str, done: int, total: int) -> None:
+        seen.append(done)
+        if done >= 12:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(corrupting, "_TOGETHER", 2)
+    with pytest.raises(KeyboardInterrupt):
+        write_corrupted(listing, "folder", cut, corruptions=("contrast",), on_images=stop)
+    assert seen == [2, 4, 6, 8, 10, 12]
+    assert write_corrupted(listing, "folder", cut, corruptions=("contrast",)) == 18
+    for path in whole.rglob("*.png"):
+        assert path.read_bytes() == (cut / path.relative_to(whole)).read_bytes()
+    assert write_corrupted(listing, "folder", cut, corruptions=("contrast",)) == 0
+    assert not list(cut.rglob("*.tmp"))
+
+
+def test_another_c_version_and_other_files_are_left_alone(pets: Path, tmp_path: Path) -> None:
+    _, listing = opened(pets)
+    out = tmp_path / "c"
+    write_corrupted(listing, "folder", out, corruptions=("contrast",), severities=(1,))
+    with pytest.raises(RunConflict, match=r"another C version \(seed is 0 there and 1 here\): choose another folder"):
+        write_corrupted(listing, "folder", out, corruptions=("contrast",), seed=1)
+    with pytest.raises(RunConflict, match="holds something else"):
+        write_corrupted(listing, "folder", pets)
+
+
+def test_images_of_several_sizes_keep_them_unless_viewed(pets: Path, tmp_path: Path) -> None:
+    save_noise(pets / "cat" / "wide.png", 9, width=40)
+    _, listing = opened(pets)
+    write_corrupted(listing, "folder", tmp_path / "own", corruptions=("pixelate",), severities=(1,))
+    with Image.open(tmp_path / "own" / "pixelate" / "1" / "cat" / "wide.png") as image:
+        assert image.size == (40, 12)
+    view = Photo((8, 8), 0.875, "bilinear")
+    write_corrupted(listing, "folder", tmp_path / "cut", corruptions=("pixelate",), severities=(1,), view=view)
+    with Image.open(tmp_path / "cut" / "pixelate" / "1" / "cat" / "wide.png") as image:
+        assert image.size == (8, 8)
+
+
+def test_masks_come_along(tmp_path: Path) -> None:
+    save_coded(tmp_path / "a" / "n01531178" / "0.01_goldfinch _ goldfinch_0.8.jpg", 5, side=16)
+    found, listing = opened(tmp_path / "a")
+    write_corrupted(listing, found.kind, tmp_path / "a-c", corruptions=("contrast",), severities=(1,))
+    back = find_set(tmp_path / "a-c").parts[0].open()
+    assert back.ids.tolist() == listing.ids.tolist()
+    assert back.y.tolist() == [1]
+    assert back.label_map == listing.label_map
+    assert back.as_is
+
+
+def test_arrays_become_arrays(tmp_path: Path) -> None:
+    python10(tmp_path / "py")
+    found, listing = opened(tmp_path / "py")
+    out = tmp_path / "c"
+    assert write_corrupted(listing, found.kind, out, corruptions=("contrast", "fog")) == 30
+    again = find_set(out)
+    assert again.kind == "cifar10-c"
+    assert len(again.parts) == 10
+    mild = read_samples(again.parts[0].open())
+    assert mild.name == "cifar10-c/fog/1"
+    assert mild.y.tolist() == [3, 8, 0]
+    assert torch.equal(mild.ids, listing.ids)
+    assert torch.equal(mild.x, corrupt(read_samples(listing).x, listing.ids, "fog", 1))
+    with pytest.raises(BadInput, match="holds all severities"):
+        write_corrupted(listing, found.kind, out, severities=(1, 2))
+
+
+def test_what_cannot_be_is_refused_before_any_file(pets: Path, tmp_path: Path) -> None:
+    _, listing = opened(pets)
+    out = tmp_path / "c"
+    with pytest.raises(UnknownName, match="did you mean 'snow'"):
+        write_corrupted(listing, "folder", out, corruptions=("snw",))
+    with pytest.raises(BadInput, match=r"severities \[0, 3\]: expected some of 1, 2, 3, 4, 5"):
+        write_corrupted(listing, "folder", out, corruptions=CORRUPTIONS, severities=(0, 3))
+    assert not out.exists()
+    save_noise(pets / "cat" / "0.png", 7)
+    _, listing = opened(pets)
+    with pytest.raises(BadInput, match=r"two images would both become cat/0\.png: rename one"):
+        write_corrupted(listing, "folder", out)

@@ -1,0 +1,233 @@
+"""From what is named on the command line to numbers: views, options, and a table like the paper's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seasoning.data.decoding import Photo, Whole
+from seasoning.data.imagenet import wnids
+from seasoning.errors import BadInput, UnknownName
+from seasoning.models import build_model
+from seasoning.opening import ReadOptions, open_data
+from seasoning.single import SetResult, accuracy_table, evaluate_sets, mean_corruption
+from seasoning.threat import Threat
+from tests.data.test_cifar import TEN, python10
+from tests.data.trees import save_coded
+
+
+VAL = "ILSVRC2012_val_{:08d}.JPEG"
+ORACLE = '''
+import torch
+from torch import nn
+
+class Oracle(nn.Module):
+    """Says the class that the colour of the image encodes."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        colour = (x[:, :2].mean((2, 3)) * 255).round()
+        answer = colour[:, 0] * 256 + colour[:, 1]
+        return -(torch.arange(1000) - answer[:, None]).abs() + self.shift
+
+def oracle(num_classes):
+    assert num_classes == 1000
+    return Oracle()
+'''
+PARTIAL = ReadOptions(partial=True)
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> Path:
+    """Four images of ImageNet, one without a reassessed label, and sets made like it; the colours say the answers."""
+    # ImageNet: 0, 1, 281 right, 999 taken for 3.
+    for wnid, number, answer in (("n01440764", 1, 0), ("n01443537", 2, 1), ("n02123045", 3, 281), ("n15075141", 4, 3)):
+        save_coded(tmp_path / "val" / wnid / VAL.format(number), answer)
+    # ReaL: the second has no label; the fourth may also be 3.
+    (tmp_path / "val" / "real.json").write_text(json.dumps([[0], [], [5, 6], [999, 3]]))
+    # A: 6 is a ray: right, and 5 nearest to it: right under the mask alone.
+    save_coded(tmp_path / "a" / "n01498041" / "0.1_x _ x_0.9.jpg", 6)
+    save_coded(tmp_path / "a" / "n01498041" / "0.2_x _ x_0.9.jpg", 5)
+    # C: of the same photographs, 0 and 1; at severity 2 the second is taken for 0.
+    for severity, second in ((1, 1), (2, 0)):
+        save_coded(tmp_path / "c" / "fog" / str(severity) / "n01440764" / VAL.format(1), 0)
+        save_coded(tmp_path / "c" / "fog" / str(severity) / "n01443537" / VAL.format(2), second)
+    return tmp_path
+
+
+def measured(sets: Path, data: list[str], reading: ReadOptions = PARTIAL, **more: object) -> list[SetResult]:
+    (sets / "oracle.py").write_text(ORACLE)
+    torch.save({"shift": torch.zeros(1)}, sets / "oracle.pt")
+    given: dict[str, object] = {
+        "architecture": f"{sets / 'oracle.py'}:oracle",
+        "threats": [],
+        "suite": "default",
+        "folder": sets / "out",
+        "watch": lambda doing, done, total: None,
+    }
+    options = given | more
+    return evaluate_sets(sets / "oracle.pt", data=data, reading=reading, **options)  # type: ignore[arg-type]
+
+
+def test_a_row_of_the_paper_s_table(sets: Path) -> None:
+    data = [str(sets / "val"), f"imagenet-real={sets / 'val'}", str(sets / "a"), str(sets / "c")]
+    results = measured(sets, data)
+    table = accuracy_table({"oracle": results})
+    assert table.columns == ["imagenet", "imagenet-real", "imagenet-a", "imagenet-c", "MEAN"]
+    (row,) = table.rows
+    # 3 of 4; 2 of the 3 with a label; both under the mask; (2/2 + 1/2) / 2; and the plain mean of the four.
+    expected = [0.75, 2 / 3, 1.0, 0.75, (0.75 + 2 / 3 + 1.0 + 0.75) / 4]
+    assert [cell.value for cell in row.cells] == pytest.approx(expected)
+    unmasked = {each.name: each.lines["unmasked"].estimate.value for each in results if "unmasked" in each.lines}
+    assert unmasked == {"imagenet-a": 0.5}
+    assert any("1 of 4 images have no label" in note for each in results for note in each.notes)
+    assert mean_corruption(results) is None
+
+
+def test_mce_wants_all_75() -> None:
+    from seasoning.data.c_versions import ALEXNET_ERRORS
+    from seasoning.metrics import Estimate
+    from seasoning.single import Measured
+
+    def result(corruption: str, severity: int) -> SetResult:
+        # Half of AlexNet's error at every severity.
+        value = 1 - ALEXNET_ERRORS[corruption] / 2
+        lines = {"clean": Measured(Estimate(value, 0, 1, 10), None)}
+        return SetResult(f"imagenet-c/{corruption}/{severity}", "imagenet-c", lines, {}, (224, 224), [])
+
+    results = [result(corruption, severity) for corruption in ALEXNET_ERRORS for severity in range(1, 6)]
+    assert mean_corruption(results) == pytest.approx(0.5)
+    assert mean_corruption(results[1:]) is None
+
+
+def test_sets_that_are_not_complete_are_refused_unless_asked_for(sets: Path) -> None:
+    with pytest.raises(BadInput, match=r"imagenet is not complete: 4 of 50,000 images; by class: .*--partial"):
+        measured(sets, [str(sets / "val")], ReadOptions())
+    assert not (sets / "out").exists()
+
+
+def test_damage_is_counted_in_the_report(sets: Path) -> None:
+    (sets / "a" / "n01498041" / "0.1_x _ x_0.9.jpg").write_text("no image")
+    with pytest.raises(BadInput, match="1 of its 2 images cannot be read"):
+        measured(sets, [str(sets / "a")])
+    (result,) = measured(sets, [str(sets / "a")], ReadOptions(partial=True, skip_damaged=True))
+    assert result.lines["clean"].estimate.n == 1
+    assert any("1 images could not be read and are left out, such as n01498041/0.1" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (["{}/a", "{}/a"], "imagenet-a is given twice"),
+        (["{}/a", "digits"], "one of 10 and 1: measure them apart"),
+        (["imagenet-c={}/a"], "holds no ImageNet-C"),
+        (["imagenet-q={}/a"], "unknown data set"),
+    ],
+)
+def test_data_that_does_not_go_together(sets: Path, data: list[str], words: str) -> None:
+    with pytest.raises((BadInput, UnknownName), match=words):
+        measured(sets, [each.format(sets) for each in data])
+
+
+def test_attacks_on_several_right_labels_are_refused_before_any_work(sets: Path) -> None:
+    data = [str(sets / "val"), f"imagenet-real={sets / 'val'}"]
+    with pytest.raises(BadInput, match="imagenet-real has several right classes for an image"):
+        measured(sets, data, threats=[Threat("linf", 0.1)])
+    assert not (sets / "out").exists()
+
+
+def checkerboard(path: Path, side: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = (np.indices((side, side)).sum(0) % 2 * 255).astype(np.uint8)
+    Image.fromarray(np.stack([pixels] * 3, axis=-1)).save(path, "PNG")
+
+
+def test_c_is_not_resized_a_second_time_and_photographs_are(tmp_path: Path) -> None:
+    checkerboard(tmp_path / "c" / "fog" / "1" / "n01440764" / VAL.format(1), 224)
+    checkerboard(tmp_path / "val" / "n01440764" / VAL.format(1), 300)
+    checkerboard(tmp_path / "stimuli" / "cat1-dog1.png", 224)
+    model = build_model("resnet18", num_classes=1000)
+    data = [str(tmp_path / each) for each in ("c", "val", "stimuli")]
+    c, val, stimuli = open_data(data, PARTIAL)
+    config: Any = model.network.pretrained_cfg
+    assert val.view(model) == Photo((224, 224), config["crop_pct"], config["interpolation"], "center", config["mean"])
+    for each in (c, stimuli):
+        assert each.view(model) is None
+        pixels = each.read(model).x[0, 0]
+        # Every second pixel is black, its neighbour white: any resize would leave grey.
+        assert pixels.unique().tolist() == [0, 255]
+        assert pixels.shape == (224, 224)
+    assert val.read(model).x.shape == (1, 3, 224, 224)
+    assert len(val.read(model).x.unique()) > 2
+
+
+def test_a_model_of_one_other_size_sees_the_whole_of_c(tmp_path: Path) -> None:
+    checkerboard(tmp_path / "c" / "fog" / "1" / "n01440764" / VAL.format(1), 224)
+    (c,) = open_data([str(tmp_path / "c")], PARTIAL)
+    model = build_model("vit_tiny_patch16_384", num_classes=1000)
+    assert c.view(model) == Whole((384, 384))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "transform", "viewed"),
+    [
+        ([40, 40], "auto", False),
+        ([40, 44], "auto", True),
+        ([40, 40], "model", True),
+        ([40, 44], "as-is", False),
+    ],
+)
+def test_folders_of_one_size_are_left_as_they_are(
+    tmp_path: Path, sizes: list[int], transform: str, viewed: bool
+) -> None:
+    for number, side in enumerate(sizes):
+        checkerboard(tmp_path / "pets" / "cat" / f"{number}.png", side)
+    (pets,) = open_data([str(tmp_path / "pets")], ReadOptions(transform=transform))
+    assert (pets.view(build_model("resnet18", num_classes=1)) is not None) == viewed
+
+
+def test_unknown_transforms_are_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'model'"):
+        open_data(["digits"], ReadOptions(transform="modle"))
+
+
+@pytest.mark.parametrize(("split", "count"), [(None, 3), ("test", 3), ("train", 10)])
+def test_splits_of_cifar(tmp_path: Path, split: str | None, count: int) -> None:
+    python10(tmp_path / "py")
+    (opened,) = open_data([str(tmp_path / "py")], ReadOptions(split=split, partial=True))
+    assert opened.listing is not None
+    assert len(opened.listing) == count
+
+
+@pytest.mark.parametrize("split", ["validation", "train"])
+def test_splits_that_data_does_not_have(tmp_path: Path, split: str) -> None:
+    python10(tmp_path / "py")
+    for name in TEN:
+        save_coded(tmp_path / "images" / name / "1.png", 5, side=32)
+    if split == "validation":
+        with pytest.raises(BadInput, match="CIFAR has train and test"):
+            open_data([str(tmp_path / "py")], ReadOptions(split=split))
+    else:
+        (opened,) = open_data([str(tmp_path / "images")], ReadOptions(split=split, partial=True))
+        with pytest.raises(BadInput, match="it is not parted"):
+            _ = opened.listing
+
+
+def test_folders_are_named_by_the_model_s_classes(sets: Path) -> None:
+    # A model of 1,000 classes, and a folder of two of them.
+    save_coded(sets / "pets" / "tench" / "1.png", 0)
+    save_coded(sets / "pets" / "tabby" / "1.png", 281)
+    names = [*wnids()]
+    names[0], names[281] = "tench", "tabby"
+    reading = ReadOptions(class_names=tuple(names))
+    (result,) = measured(sets, [str(sets / "pets")], reading)
+    assert result.lines["clean"].estimate.value == 1
+    with pytest.raises(BadInput, match="2 folders are none of the model's 1000 classes: tabby, tench"):
+        measured(sets, [str(sets / "pets")], ReadOptions(class_names=wnids()))
