@@ -150,8 +150,10 @@ def missing(results: Results) -> list[str]:
             (results.threats, results.robust_count, "under the threats"),
             ((CLEAN, *results.shifts), everyone, "clean and under the shifts"),
         ):
+            if not tasks:
+                continue
             whole, there = comb(parts + count - 1, count - 1), len(results.candidates(tasks))
-            if tasks and there < whole:
+            if there < whole:
                 told.append(f"soups {what}, on the selection images: {there} of {whole}")
     asked = wanted(results)
     there = sum(

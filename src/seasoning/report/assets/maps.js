@@ -52,7 +52,7 @@ function paintTriangle(board, state, context, size, colors) {
   for (const dot of dots) {
     const color = scoreColor(state, dot.soup, colors);
     context.lineWidth = 1;
-    dotAt(context, dot.x, dot.y, color ? radius : Math.min(radius, 3), color, color ? null : colors.soft);
+    dotAt(context, dot.x, dot.y, color ? radius : Math.min(radius, 3), color, color ? colors.line : colors.soft);
   }
   markSoups(context, dots, state, colors);
 
