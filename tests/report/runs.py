@@ -12,7 +12,7 @@ from seasoning.search import simplex
 from seasoning.store import Store
 
 
-__all__ = ["add", "made_run"]
+__all__ = ["add", "made_run", "random_outcomes"]
 
 _HEADER = {"device": "none", "versions": {"seasoning": "made"}, "seconds": 0.5, "gradients": 10, "forwards": 20}
 _SIZES = {"train": 100, "validation": 20, "selection": 80, "test": 90}
@@ -74,21 +74,20 @@ def made_run(
 def add(store: Store, model: ModelKey, split: str, task: str, *, confirming: bool = False) -> None:
     """One measurement with random outcomes, the better the more even the weights are."""
     spec = store.note("spec")
-    size, attacked = spec["data"][split], ":" in task
+    size = spec["data"][split]
     evenness = 1 - sum(weight**2 for _, weight in model.parts) / 2
-    seed = sum(map(ord, f"{model}{split}{task}"))
-    right = np.random.default_rng(seed).random(size) < 0.3 + 0.5 * evenness
+    threat = task if ":" in task else None
     attack = (store.note("confirming") if confirming else store.note("attacks")).get(task)
     data = f"made/{split}/{task}" if task in spec["data"]["shifts"] else f"made/{split}"
-    asked = Measurement(model, data, "samples", task if attacked else None, attack)
-    store.add(asked, size, _outcomes(right, attacked), _HEADER)
+    asked = Measurement(model, data, "samples", threat, attack)
+    store.add(asked, size, random_outcomes(size, f"{model}{split}{task}", 0.3 + 0.5 * evenness, threat), _HEADER)
 
 
-def _outcomes(right: np.ndarray, attacked: bool) -> Outcomes:
-    size = len(right)
+def random_outcomes(size: int, seed: str, share: float, threat: str | None) -> Outcomes:
+    """Samples of which about a share is right: clean ones all under a threat, and as many as withstand it."""
+    right = np.random.default_rng(sum(map(ord, seed))).random(size) < share
     labels = np.ones(size, dtype=np.int64)
-    clean = labels if attacked else right.astype(np.int64)
+    clean = labels if threat else right.astype(np.int64)
     zeros, ones = np.zeros(size, dtype=np.float32), np.ones(size, dtype=np.int64)
-    ids = np.arange(size)
     status = np.full(size, Status.MEASURED, dtype=np.int8)
-    return Outcomes(ids, labels, clean, right.astype(np.int64), zeros, zeros, zeros, ones, ones, status)
+    return Outcomes(np.arange(size), labels, clean, right.astype(np.int64), zeros, zeros, zeros, ones, ones, status)

@@ -143,7 +143,10 @@ def wanted(results: Results) -> list[Wanted]:
 
 def missing(results: Results) -> list[str]:
     """What is not measured yet of the grid and of the tables, in words; empty for a finished run."""
-    told = []
+    told = list(results.setting.unfinished)
+    if results.setting.answers or told:
+        # A search knows by itself what it wants measured.
+        return told
     if (parts := results.setting.grid_parts) is not None:
         everyone = len(results.ingredients)
         for tasks, count, what in (
