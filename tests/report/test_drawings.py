@@ -62,6 +62,7 @@ def test_shapes_follow_the_number_of_ingredients(
 def test_corruptions_get_a_panel_with_their_severities(tmp_path: Path) -> None:
     shifts = [f"{name}/{severity}" for name in ("fog", "snow") for severity in (1, 2)]
     results = Results(Store(made_run(tmp_path, threats=(), shifts=shifts)))
+    assert "pareto" in named(results)
     points = named(results)["composition"].points
     assert {row[0] for row in points} == {"fog", "snow", "clean and under the shifts"}
     assert {row[1] for row in points if row[0] == "fog"} == {"1", "2"}

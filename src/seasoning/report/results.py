@@ -120,7 +120,7 @@ class Results:
         for weights, model in self.soups():
             answers = {task: self.outcomes(model, "selection", task) for task in tasks}
             known = {task: answer for task, answer in answers.items() if answer is not None}
-            if len(known) == len(tasks):
+            if len(known) == len(answers):
                 found.append(Candidate(weights, known))
         return found
 
