@@ -50,8 +50,8 @@ def print_table(tables: list[Table], seeds: str) -> None:
     print(f"\n{first.title}, test split, % (seeds {seeds})\n")
     print(f"| model | # FP | {' | '.join(first.columns)} |\n| --- | --- |{' --- |' * len(first.columns)}")
     for place, row in enumerate(first.rows):
-        values = [[table.rows[place].cells[column].value for table in tables] for column in range(len(first.columns))]
-        cells = ["/".join(f"{100 * value:.1f}" for value in each) for each in values]
+        values = [[table.rows[place].cells[column] for table in tables] for column in range(len(first.columns))]
+        cells = ["/".join("-" if cell is None else f"{100 * cell.value:.1f}" for cell in each) for each in values]
         print(f"| {row.name} | x{row.passes} | {' | '.join(cells)} |")
 
 

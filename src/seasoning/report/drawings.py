@@ -211,7 +211,7 @@ def _composition(results: Results) -> Drawing | None:
             panels.setdefault(split["corruption"], {})[split["severity"]] = soups
         else:
             panels.setdefault(title, {})[task] = soups
-    if results.threats and (candidates := results.candidates(results.threats)):
+    if results.threats and len(candidates := results.candidates(results.threats)) > 1:
         best = choose(candidates, union_over(results.threats), _TOP)
         panels["under the threats"]["union"] = [each.weights for each in best]
     if not panels:

@@ -14,7 +14,7 @@ from seasoning.outcomes import ModelKey, Outcomes
 from seasoning.report.results import CLEAN, Results
 
 
-__all__ = ["UNION", "Board", "Column", "best", "board", "mix_command", "payload", "starting_point"]
+__all__ = ["UNION", "Board", "Column", "best", "board", "made_board", "mix_command", "payload", "starting_point"]
 
 UNION = "union"
 _MISSING = 0xFFFF
@@ -153,6 +153,34 @@ def payload(known: Board) -> dict[str, Any]:
         "start": starting_point(known.columns),
         "largest": _LARGEST,
     }
+
+
+def made_board(soups: int, shifts: int, seed: int) -> Board:
+    """Random numbers in the form of a search of four ingredients, to try a page of any size; it is marked as such.
+
+    Args:
+        soups: How many soups.
+        shifts: How many columns besides clean, three threats and their union; as corruptions of five severities.
+        seed: Seed of the numbers.
+    """
+    random = np.random.default_rng(seed)
+    names = [f"corruption {number // 5 + 1}/{number % 5 + 1}" for number in range(shifts)]
+    columns = [
+        Column(CLEAN, CLEAN, 1000, 0),
+        *(Column(name, "shift", 1000, 0) for name in names),
+        *(Column(name, "threat", 1000, 0) for name in ("linf:8/255", "l2:0.5", "l1:12")),
+        Column(UNION, UNION, 1000, 0),
+    ]
+    ingredients = ["nominal", "linf", "l2", "l1"]
+    weights = random.dirichlet(np.ones(4), soups).round(3)
+    weights[:, -1] = (1 - weights[:, :-1].sum(axis=1)).round(3)
+    strengths = random.uniform(0.2, 0.9, (4, len(columns)))
+    shares = np.clip(weights @ strengths + random.normal(0, 0.01, (soups, len(columns))), 0, 1)
+    right = random.binomial(1000, shares)
+    right[:, -1] = np.minimum(right[:, -1], right[:, -4:-1].min(axis=1))
+    return Board(
+        columns, ingredients, [f"{name}.safetensors" for name in ingredients], weights, right, {}, made_up=True
+    )
 
 
 def _counts(results: Results, model: ModelKey, split: str) -> list[tuple[int, int] | None]:

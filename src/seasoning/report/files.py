@@ -6,6 +6,7 @@ from pathlib import Path
 
 from seasoning.errors import BadInput, UnknownName
 from seasoning.files import replacing
+from seasoning.report.answers import answer_tables
 from seasoning.report.costs import Grid, cost_tables
 from seasoning.report.drawings import drawings
 from seasoning.report.explorer import board
@@ -75,11 +76,10 @@ def write_report(
 
 def tables_of(results: Results, *, published: bool) -> list[Table | Grid]:
     """Every table that the run has numbers for."""
-    tables: list[Table | Grid] = [threats_table(results)] if results.threats else []
-    if results.shifts or not results.threats:
-        tables.append(shifts_table(results))
-    if (tops := top_table(results)).rows:
-        tables.append(tops)
+    tables: list[Table | Grid] = [*answer_tables(results)]
+    known = [threats_table(results)] if results.threats else []
+    known += [shifts_table(results)] if results.shifts or not results.threats else []
+    tables += [each for each in (*known, top_table(results)) if each.rows]
     return [*tables, *cost_tables(results), *(published_tables(results) if published else [])]
 
 

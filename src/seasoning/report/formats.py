@@ -113,7 +113,7 @@ def _texts(
         texts = [escape(row.name), escape(f"×{row.passes}")]
         for place, (column, each) in enumerate(zip(table.columns, row.cells, strict=True)):
             interval = "" if each is None or not each.n else f" [{100 * each.low:.1f}, {100 * each.high:.1f}]"
-            texts.append(cell(_value(row, column, each), interval, place in row.best))
+            texts.append(cell(escape(_value(row, column, each)), interval, place in row.best))
         rows.append((None if group is None else escape(group), texts))
     return [escape(each) for each in ("model", "# FP", *table.columns)], rows
 

@@ -143,15 +143,20 @@ def wanted(results: Results) -> list[Wanted]:
 
 def missing(results: Results) -> list[str]:
     """What is not measured yet of the grid and of the tables, in words; empty for a finished run."""
-    told = []
+    told = list(results.setting.unfinished)
+    if results.setting.answers or told:
+        # A search knows by itself what it wants measured.
+        return told
     if (parts := results.setting.grid_parts) is not None:
         everyone = len(results.ingredients)
         for tasks, count, what in (
             (results.threats, results.robust_count, "under the threats"),
             ((CLEAN, *results.shifts), everyone, "clean and under the shifts"),
         ):
+            if not tasks:
+                continue
             whole, there = comb(parts + count - 1, count - 1), len(results.candidates(tasks))
-            if tasks and there < whole:
+            if there < whole:
                 told.append(f"soups {what}, on the selection images: {there} of {whole}")
     asked = wanted(results)
     there = sum(

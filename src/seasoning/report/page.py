@@ -13,6 +13,7 @@ from markupsafe import Markup
 from seasoning import metrics
 from seasoning.files import replacing
 from seasoning.metrics import Estimate
+from seasoning.report.answers import Answer, answer_tables, answers, told
 from seasoning.report.costs import cost_tables, spent
 from seasoning.report.drawings import drawings
 from seasoning.report.explorer import UNION, Board, Column, board, mix_command, payload
@@ -128,8 +129,7 @@ def _presets(columns: Sequence[Column]) -> list[tuple[str, str]]:
 def _content(results: Results, published: bool) -> dict[str, Any]:
     threats = threats_table(results) if results.threats else None
     tables = [shifts_table(results)] if results.shifts or not results.threats else []
-    tops = top_table(results)
-    tables += [tops] if tops.rows else []
+    tables = [each for each in (*tables, top_table(results)) if each.rows]
     setting = results.setting
     return {
         "script": _assets("js"),
@@ -141,6 +141,7 @@ def _content(results: Results, published: bool) -> dict[str, Any]:
         "threats": threats,
         "tables": tables,
         "published": published_tables(results) if published else [],
+        "answers": answer_tables(results),
         "costs": cost_tables(results),
         "confirmed_verdict": verdict(results, confirming=True) if results.confirming else "",
         "confirmed": confirmed_unions(results) if results.confirming else {},
@@ -157,35 +158,63 @@ def _content(results: Results, published: bool) -> dict[str, Any]:
 
 def _hero(results: Results, threats: Table | None) -> dict[str, Any]:
     """The first screen: question, answer, the chosen soup and its numbers on held-out images."""
-    if results.threats:
-        question = "Is one soup more robust to all threats at once than any of its ingredients?"
-        answer, name = verdict(results), "union soup"
-        table, tasks = threats, results.threats
-        choice = union_soup(results) if results.candidates(tasks) else None
-        what = "union accuracy"
-    else:
-        question = "Is one soup better over all data sets than any of its ingredients?"
-        answer, name = shift_verdict(results), "single soup"
-        table, tasks = shifts_table(results), (CLEAN, *results.shifts)
-        choice = single_soup(results) if results.candidates(tasks) else None
-        what = "mean accuracy"
-    word, colon, rest = answer.partition(": ")
-    rest = rest[:1].upper() + rest[1:]
-    rows = {row.name: row.cells for row in table.rows} if table else {}
+    found = answers(results)
+    if found:
+        return _searched(results, found[0])
+    name, tasks = ("union soup", results.threats) if results.threats else ("single soup", (CLEAN, *results.shifts))
+    table = threats or shifts_table(results)
+    choice = None
+    if results.candidates(tasks):
+        choice = union_soup(results) if results.threats else single_soup(results)
+    rows = {row.name: row.cells for row in table.rows}
     alone = [(each.name, rows[each.name][-1]) for each in results.ingredients if each.name in rows]
     known = [(rival, cell) for rival, cell in alone if cell is not None]
-    return {
-        "question": question,
+    goal = "under all threats at once" if results.threats else "over all data sets"
+    return _screen(
+        results,
+        question="Is one soup more robust to all threats at once than any of its ingredients?"
+        if results.threats
+        else "Is one soup better over all data sets than any of its ingredients?",
+        answer=verdict(results) if results.threats else shift_verdict(results),
+        weights=choice.weights if choice else None,
+        why=f"Of {len(results.candidates(tasks))} soups tried it was right most often {goal}",
+        score=choice.score if choice else None,
+        what="union accuracy" if results.threats else "mean accuracy",
+        number=rows[name][-1] if name in rows else None,
+        rival=max(known, key=lambda each: each[1].value) if known else None,
+        clean=rows[name][0] if name in rows else None,
+        file="soup.safetensors",
+    )
+
+
+def _searched(results: Results, best: Answer) -> dict[str, Any]:
+    """The first screen of `seasoning search`: its first objective."""
+    outcomes = results.outcomes(results.soup(best.weights), "test", CLEAN)
+    name, score = best.rival
+    return _screen(
+        results,
+        question=f"Is one soup better for \u201c{best.name}\u201d than the best of its ingredients?",
+        answer=told(results, best),
+        weights=best.weights,
+        why=f"It was the best for \u201c{best.name}\u201d {best.scope}",
+        score=best.selection,
+        what=best.name,
+        number=best.held_out,
+        rival=None if score is None else (name, score),
+        clean=None if outcomes is None else metrics.accuracy(outcomes),
+        file=best.file,
+    )
+
+
+def _screen(results: Results, *, answer: str, weights: tuple[float, ...] | None, **rest: Any) -> dict[str, Any]:
+    word, colon, words = answer.partition(": ")
+    files = [each.path for each in results.ingredients]
+    return rest | {
         "word": word if colon else "",
-        "answer": rest if colon else answer,
-        "choice": choice,
-        "words": spoken_weights(results, choice.weights) if choice else "",
-        "tried": len(results.candidates(tasks)),
-        "number": rows[name][-1] if name in rows else None,
-        "clean": rows[name][0] if name in rows else None,
-        "rival": max(known, key=lambda each: each[1].value) if known else None,
-        "what": what,
-        "command": mix_command([each.path for each in results.ingredients], choice.weights) if choice else "",
+        "answer": words[:1].upper() + words[1:] if colon else answer,
+        "weights": weights,
+        "words": spoken_weights(results, weights) if weights else "",
+        "command": mix_command(files, weights) if weights else "",
     }
 
 
@@ -202,6 +231,9 @@ def _validation(results: Results) -> dict[str, Estimate | None]:
 def _commands(results: Results) -> list[tuple[str, str, str]]:
     """For every chosen soup what it is for, its weights in words, and the command that writes it."""
     chosen = {}
+    if found := answers(results):
+        files = [each.path for each in results.ingredients]
+        return [(each.name, spoken_weights(results, each.weights), mix_command(files, each.weights)) for each in found]
     if results.threats and results.candidates(results.threats):
         chosen["all threats at once"] = union_soup(results)
     if results.shifts and results.candidates((CLEAN, *results.shifts)):

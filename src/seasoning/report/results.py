@@ -4,12 +4,14 @@ A task is a data set or a threat: `"clean"`, the name of a shift, or the text of
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from seasoning.outcomes import Measurement, ModelKey, Outcomes
-from seasoning.report.setting import CLEAN, Ingredient, Place, Setting, read_setting
+from seasoning.report.reading import read_setting
+from seasoning.report.setting import CLEAN, Ingredient, Place, Setting
 from seasoning.selection import Candidate
 from seasoning.store import Store
 
@@ -36,8 +38,16 @@ class Results:
         self.ingredients, self.baselines = setting.ingredients, setting.baselines
         self._asked: dict[tuple[ModelKey, str, str | None, str | None], Measurement] = {}
         self._by_key: dict[str, Measurement] = {}
-        for each in store.measurements():
-            if each.smoke == self.smoke and each.seed == self.seed:
+        # A search looks around in lower precision; such outcomes are no numbers of a report.
+        relevant = [
+            each
+            for each in store.measurements()
+            if getattr(each, "precision", "full") == "full" and each.smoke == self.smoke and each.seed == self.seed
+        ]
+        # A search that went on with other numbers of images has samples of one name and two contents: the last count.
+        latest = {each.data: each.samples for each in relevant}
+        for each in relevant:
+            if each.samples == latest[each.data]:
                 self._asked[each.model, each.data, each.threat, each.attack] = each
                 self._by_key[each.key] = each
         self._known: dict[tuple[Measurement, bytes], Outcomes] = {}
@@ -62,16 +72,16 @@ class Results:
 
     def soup(self, weights: Sequence[float]) -> ModelKey:
         """Key of a soup of this run's ingredients."""
-        return ModelKey.of([each.fingerprint for each in self.ingredients], weights)
+        return self._key([each.fingerprint for each in self.ingredients], weights, "soup")
 
     def alone(self, name: str) -> ModelKey:
         """Key of an ingredient, or of a baseline."""
         mark = next(each.fingerprint for each in (*self.ingredients, *self.baselines) if each.name == name)
-        return ModelKey.of([mark], [1.0])
+        return self._key([mark], [1.0], "soup")
 
     def ensemble(self, count: int) -> ModelKey:
         """Key of the ensemble of the first ingredients."""
-        return ModelKey.of([each.fingerprint for each in self.ingredients[:count]], [1 / count] * count, "ensemble")
+        return self._key([each.fingerprint for each in self.ingredients[:count]], [1 / count] * count, "ensemble")
 
     def outcomes(self, model: ModelKey, split: str, task: str, *, confirming: bool = False) -> Outcomes | None:
         """What became of a model on a task of a split; `None` where it is not (wholly) measured.
@@ -97,7 +107,7 @@ class Results:
         met: dict[str, Outcomes] = {}
         place = self.setting.places[split, CLEAN]
         for (key, name, threat, attack), asked in self._asked.items():
-            if key != model or name != place.data or threat is None or attack in self.confirming.values():
+            if key != model or name != place.data or threat is None or attack not in self.attacks.values():
                 continue
             rows = self._rows(asked, place)
             if rows is not None:
@@ -110,7 +120,7 @@ class Results:
         for weights, model in self.soups():
             answers = {task: self.outcomes(model, "selection", task) for task in tasks}
             known = {task: answer for task, answer in answers.items() if answer is not None}
-            if len(known) == len(tasks):
+            if len(known) == len(answers):
                 found.append(Candidate(weights, known))
         return found
 
@@ -130,6 +140,9 @@ class Results:
         for key, header in self._headers:
             if key in self._by_key:
                 yield self._by_key[key], header
+
+    def _key(self, marks: Sequence[str], weights: Sequence[float], kind: str) -> ModelKey:
+        return replace(ModelKey.of(marks, weights, kind), policy=self.setting.policy)
 
     def _rows(self, asked: Measurement, place: Place) -> Outcomes | None:
         """The rows of a part; `None` while any is missing."""

@@ -1,16 +1,14 @@
-"""What a run was asked to do, as far as a report needs to know it, read from the notes in its store."""
+"""What a run was asked to do, as far as a report needs to know it."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seasoning.errors import BadInput
-from seasoning.store import Store
 
-
-__all__ = ["CLEAN", "Epoch", "Ingredient", "Place", "Setting", "ingredient", "read_setting"]
+__all__ = ["CLEAN", "Epoch", "Ingredient", "Place", "Setting"]
 
 CLEAN = "clean"
 
@@ -83,7 +81,11 @@ class Setting(NamedTuple):
         normalization: Mean and standard deviation of its input, a number for each channel.
         architecture: Its name; `None` where it is not known.
         grid_parts: Weights are multiples of one over it; `None` where the soups are no such grid.
+        policy: What was done with normalization statistics, as in `ModelKey`.
         command: The command that goes on with the run.
+        unfinished: What the run itself says is missing, in words.
+        answers: What `seasoning search` came to, an entry for each objective, as it keeps them.
+        labels: What this report calls a search's tasks.
     """
 
     source: str
@@ -101,73 +103,8 @@ class Setting(NamedTuple):
     normalization: tuple[list[float], list[float]] | None
     architecture: str | None
     grid_parts: int | None
+    policy: str
     command: str
-
-
-def read_setting(store: Store) -> Setting:
-    """The setting of a run that has at least its ingredients.
-
-    Raises:
-        BadInput: the store holds no run, or one without ingredients yet.
-    """
-    spec = store.note("spec")
-    if spec is None:
-        raise BadInput("the store holds no run: give the folder of one, such as runs/demo")
-    return _demo(store, spec)
-
-
-def _demo(store: Store, spec: dict[str, Any]) -> Setting:
-    """The setting of `seasoning demo`."""
-    command = "seasoning demo --resume --out {folder}"
-    ingredients = store.note("ingredients")
-    if ingredients is None:
-        raise BadInput(f"the run has no trained ingredients yet, so nothing to report: {command} goes on with it")
-    source, shifts, threats = spec["data"]["source"], tuple(spec["data"]["shifts"]), tuple(spec["threats"])
-    parts = ("train", "validation", "selection", "test")
-    network, attacks = store.note("network"), store.note("attacks")
-    return Setting(
-        source=source,
-        seed=spec["seed"],
-        smoke=spec["smoke"],
-        ingredients=tuple(ingredient(name, each) for name, each in ingredients.items()),
-        baselines=tuple(ingredient(name, each) for name, each in (store.note("baselines") or {}).items()),
-        threats=threats,
-        shifts=shifts,
-        sizes={part: spec["data"][part] for part in parts},
-        places={
-            (part, task): Place(
-                f"{source}/{part}/{task}" if task in shifts else f"{source}/{part}",
-                task if task in threats else None,
-                attacks.get(task),
-                None,
-            )
-            for part in parts
-            for task in (CLEAN, *shifts, *threats)
-        },
-        attacks=attacks,
-        confirming=store.note("confirming"),
-        classes=network["classes"],
-        normalization=(network["mean"], network["std"]),
-        architecture=spec["training"]["architecture"],
-        grid_parts=spec["grid_parts"],
-        command=command,
-    )
-
-
-def ingredient(name: str, note: Mapping[str, Any]) -> Ingredient:
-    """An ingredient from its note; what a note lacks is not known."""
-    epoch, epochs = note.get("training") or (None, None)
-    curve = [
-        Epoch(place, each.get("loss"), each.get("clean"), each.get("robust"))
-        for place, each in enumerate(note.get("curve") or (), 1)
-    ]
-    return Ingredient(
-        name,
-        note.get("threat"),
-        note["fingerprint"],
-        note.get("path") or f"ingredients/{name}.safetensors",
-        epoch,
-        epochs,
-        (note.get("passes") or {}).get("gradients"),
-        tuple(curve),
-    )
+    unfinished: tuple[str, ...] = ()
+    answers: tuple[dict[str, Any], ...] = ()
+    labels: Mapping[str, str] = MappingProxyType({})

@@ -102,7 +102,8 @@ def shifts_table(results: Results) -> Table:
             column.append(_entry(results, results.soup(specific[task].weights), (task,)))
         columns[-1].append(None)
         rows = _rows([*models, Contender("shift-specific soups", models[0].model, 1, confirmed=False)], columns)
-        rows[-1] = _several(results, rows[-1], [results.soup(specific[task].weights) for task in tasks], tasks)
+        if rows and rows[-1].name == "shift-specific soups":
+            rows[-1] = _several(results, rows[-1], [results.soup(specific[task].weights) for task in tasks], tasks)
     else:
         rows = _rows(models, columns)
     return Table("Shifts", _shifts_note(results), [*tasks, "mean"], rows, "shifts")
@@ -145,10 +146,11 @@ def _chosen_rows(results: Results, rank: int, group: str) -> list[Row]:
     cells = [*(_entry(results, single, (task,)) for task in tasks), _entry(results, single, tasks)]
     own = [results.soup(specific[task][rank].weights) for task in tasks]
     each = [_estimate(_entry(results, model, (task,))) for model, task in zip(own, tasks, strict=True)]
-    return [
+    rows = [
         Row("single soup", 1, [_estimate(cell) for cell in cells], group=group),
         _several(results, Row("shift-specific soups", 1, [*each, None], group=group), own, tasks),
     ]
+    return [row for row in rows if any(cell is not None for cell in row.cells)]
 
 
 def _several(results: Results, row: Row, models: Sequence[ModelKey], tasks: Sequence[str]) -> Row:
@@ -160,6 +162,10 @@ def _several(results: Results, row: Row, models: Sequence[ModelKey], tasks: Sequ
 
 
 def _rows(models: Sequence[Contender], columns: Sequence[Sequence[Entry | None]]) -> list[Row]:
+    """A row for each model that is measured at all."""
+    there = [any(column[place] is not None for column in columns) for place in range(len(models))]
+    models = [model for model, known in zip(models, there, strict=True) if known]
+    columns = [[cell for cell, known in zip(column, there, strict=True) if known] for column in columns]
     best = [set(shown_best(column)) for column in columns]
     return [
         Row(

@@ -39,8 +39,12 @@ function wilson(right, images) {
   return { value, low: Math.max(0, middle - half), high: Math.min(1, middle + half) };
 }
 
+// One decimal; a tie goes to the even digit, as in the tables that Python writes.
 function percent(value) {
-  return (100 * value).toFixed(1);
+  const exact = 100 * value;
+  if (!Number.isInteger(4 * exact) || Number.isInteger(2 * exact)) return exact.toFixed(1);
+  const below = Math.floor(10 * exact);
+  return ((below % 2 === 0 ? below : below + 1) / 10).toFixed(1);
 }
 
 function number(weight) {

@@ -129,7 +129,7 @@ function makeExplorer(root, board) {
       if (slice) {
         const outside = board.ingredients[state.outside];
         const amount = state.shown < 0 ? 0 : board.weights[state.shown][state.outside];
-        slice.textContent = `Shown: soups with ${Number(amount.toPrecision(3))} ${outside}, as in the soup at hand.`;
+        slice.textContent = `Shown: soups with ${state.about ? "about " : ""}${Number(amount.toPrecision(3))} ${outside}, as in the soup at hand.`;
       }
     }
   }

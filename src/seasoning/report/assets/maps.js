@@ -19,10 +19,13 @@ function paintTriangle(board, state, context, size, colors) {
   const corners = board.ingredients.map((_, place) => place).filter((place) => !four || place !== state.outside);
   const rest = four && state.shown >= 0 ? board.weights[state.shown][state.outside] : 0;
   const inside = 1 - rest;
-  const slice = [];
-  for (let soup = 0; soup < board.count; soup += 1) {
-    if (!four || Math.abs(board.weights[soup][state.outside] - rest) < 1e-6) slice.push(soup);
-  }
+  const within = (slack) => [...board.weights.keys()].filter(
+    (soup) => !four || Math.abs(board.weights[soup][state.outside] - rest) <= slack,
+  );
+  // Of a grid the slice is exact; soups of a search without one hardly ever hold the same amount.
+  const exact = within(1e-6);
+  const slice = exact.length >= 6 || !four ? exact : within(0.03);
+  state.about = slice.length > exact.length;
   const places = slice.map((soup) => {
     const parts = corners.map((place) => board.weights[soup][place] / (Math.abs(inside) < 1e-6 ? 1 : inside));
     return [parts[2] + parts[0] / 2, (parts[0] * Math.sqrt(3)) / 2];
@@ -52,7 +55,7 @@ function paintTriangle(board, state, context, size, colors) {
   for (const dot of dots) {
     const color = scoreColor(state, dot.soup, colors);
     context.lineWidth = 1;
-    dotAt(context, dot.x, dot.y, color ? radius : Math.min(radius, 3), color, color ? null : colors.soft);
+    dotAt(context, dot.x, dot.y, color ? radius : Math.min(radius, 3), color, color ? colors.line : colors.soft);
   }
   markSoups(context, dots, state, colors);
 

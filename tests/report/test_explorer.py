@@ -1,0 +1,116 @@
+import base64
+import json
+import shlex
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seasoning.report import CLEAN, Results, union_soup
+from seasoning.report.explorer import Board, Column, best, board, made_board, mix_command, payload, starting_point
+from seasoning.report.needs import single_soup
+from seasoning.soup import verify_soup
+from seasoning.store import Store
+from tests.report.runs import made_run
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return Results(Store(made_run(tmp_path, ingredients=4)))
+
+
+def exact_best(known: Board, importances: list[int], least_clean: float) -> int | None:
+    """The same choice in exact fractions, soup by soup."""
+    clean = next(place for place, each in enumerate(known.columns) if each.kind == CLEAN)
+    ranked = []
+    for soup, (weights, right) in enumerate(zip(known.weights, known.right, strict=True)):
+        matters = [place for place, importance in enumerate(importances) if importance]
+        if any(right[place] < 0 for place in matters) or not matters:
+            continue
+        if least_clean and Fraction(100 * int(right[clean]), known.columns[clean].images) < Fraction(least_clean):
+            continue
+        score = sum(Fraction(importances[place] * int(right[place]), known.columns[place].images) for place in matters)
+        evenness = sum(Fraction(str(round(weight, 12))) ** 2 for weight in weights)
+        ranked.append((-score, evenness, soup))
+    return min(ranked)[2] if ranked else None
+
+
+def random_states(known: Board, count: int, seed: int) -> list[tuple[list[int], float]]:
+    """States of the sliders: few columns or many, with and without a least clean accuracy."""
+    random = np.random.default_rng(seed)
+    states = []
+    for number in range(count):
+        used = random.random(len(known.columns)) < (0.2, 0.6, 1.0)[number % 3]
+        importances = np.where(used, random.integers(0, 11, len(known.columns)), 0)
+        states.append((importances.tolist(), float(random.choice([0, 0, 40, 55.5, 61]))))
+    return states
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_choice_is_that_of_exact_arithmetic(results: Results, seed: int) -> None:
+    for known in (board(results), made_board(300, 20, seed)):
+        found = [(best(known, *state), exact_best(known, *state)) for state in random_states(known, 40, seed)]
+        assert all(one == other for one, other in found)
+        assert len({one for one, _ in found}) > 2
+
+
+def test_presets_choose_the_soups_of_the_tables(results: Results) -> None:
+    known = board(results)
+    place = best(known, starting_point(known.columns), 0)
+    assert place is not None
+    assert tuple(known.weights[place]) == union_soup(results).weights
+    place = best(known, [10 if each.kind in (CLEAN, "shift") else 0 for each in known.columns], 0)
+    assert place is not None
+    assert tuple(known.weights[place]) == single_soup(results).weights
+
+
+def test_what_cannot_be_chosen_is_none(results: Results) -> None:
+    known = board(results)
+    assert best(known, [0] * len(known.columns), 0) is None
+    assert best(known, [1] * len(known.columns), 100) is None
+    nominal = known.weights[:, 3] == 1
+    # The nominal ingredient is not measured under the threats.
+    only = known._replace(weights=known.weights[nominal], right=known.right[nominal])
+    assert best(only, [1] * len(known.columns), 0) is None
+
+
+def test_without_threats_everything_matters_at_first() -> None:
+    assert starting_point([Column("clean", CLEAN, 10, 0), Column("fog", "shift", 10, 0)]) == [10, 10]
+
+
+def test_counts_survive_the_page(results: Results) -> None:
+    for known in (board(results), made_board(50, 3, 0)._replace(columns=[Column("clean", CLEAN, 70_000, 0)] * 8)):
+        given = json.loads(json.dumps(payload(known)))
+        raw = np.frombuffer(base64.b64decode(given["right"]), f"<u{given['bits'] // 8}")
+        counts = raw.reshape(known.right.shape).astype(np.int64)
+        assert np.array_equal(np.where(counts == 2 ** given["bits"] - 1, -1, counts), known.right)
+
+
+def test_held_out_numbers_are_those_of_the_test_split(results: Results) -> None:
+    known = board(results)
+    weights = union_soup(results).weights
+    place = next(place for place, row in enumerate(known.weights) if tuple(row) == weights)
+    outcomes = results.outcomes(results.soup(weights), "test", CLEAN)
+    assert outcomes is not None
+    assert known.held_out[place][0] == outcomes.correct.sum()
+    assert known.columns[0].held_out == 90
+
+
+def test_the_command_writes_the_soup(finished: Path) -> None:
+    results = Results(Store(finished / "outcomes.sqlite"))
+    files = [each.path for each in results.ingredients]
+    command = mix_command(files, (0.5, 0.0, 0.7, -0.2))
+    assert command == (
+        "seasoning mix ingredients/linf.safetensors ingredients/l1.safetensors ingredients/nominal.safetensors "
+        "--weights 0.5,0.7,-0.2 --out my-soup.safetensors"
+    )
+    assert "--weights=-0.4,1.4 " in mix_command(["a", "b"], (-0.4, 1.4))
+    program = "from seasoning.cli import main; main()"
+    arguments = shlex.split(mix_command(files, (0.25, 0.75, 0.0, 0.0)))[1:]
+    subprocess.run([sys.executable, "-c", program, *arguments], check=True, cwd=finished, capture_output=True)
+    soup = finished / "my-soup.safetensors"
+    assert not verify_soup(soup, [finished / file for file in files[:2]]).problems
+    soup.unlink()

@@ -1,0 +1,171 @@
+"""Reports of `seasoning search`: its store's notes, as that command leaves them."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seasoning import metrics
+from seasoning.outcomes import Measurement, ModelKey
+from seasoning.report import CLEAN, Results, threats_table, write_report
+from seasoning.report.answers import answer_tables, answers, told
+from seasoning.report.explorer import board
+from seasoning.report.needs import missing
+from seasoning.search import simplex
+from seasoning.store import Store
+from tests.report.runs import random_outcomes
+from tests.report.test_page import outline, text_of
+
+
+MARKS = ("aaa", "bbb", "ccc")
+HEADER = {"device": "none", "versions": {}, "seconds": 0.5, "gradients": 1, "forwards": 2}
+ATTACKS = {"toons@linf:0.1": "apgd(linf)", "toons@l1:2": "apgd(l1)"}
+
+
+def searched(folder: Path, *, ended: bool = True, policy: str = "mix") -> Path:
+    """A search over three ingredients on two data sets, a shift and two threats."""
+    path = folder / "outcomes.sqlite"
+    with Store(path) as store:
+        store.write_note("network", {"architecture": "resnet18", "options": {}, "normalization": [None, None]})
+        files = {f"m{n}": {"threat": None, "fingerprint": mark, "path": f"m{n}.pt"} for n, mark in enumerate(MARKS)}
+        store.write_note("ingredients", {name: {**each, "training": None} for name, each in files.items()})
+        store.write_note("search attacks", ATTACKS)
+        for weights in simplex(3, 2):
+            for data, threat in (
+                ("toons", None),
+                ("toons", "linf:0.1"),
+                ("toons", "l1:2"),
+                ("toons//fog", None),
+                ("photos", None),
+            ):
+                add(store, weights, "selection", data, threat, policy)
+                if max(weights) == 1 or weights == (0.5, 0.0, 0.5):
+                    add(store, weights, "test", data, threat, policy)
+        # What it looked at with fewer steps, or on some of the images only, is no number of a report.
+        add(store, (0.25, 0.75, 0.0), "selection", "toons", "linf:0.1", policy, attack="apgd(fewer)")
+        add(store, (0.25, 0.75, 0.0), "selection", "toons", None, policy, rows=5)
+        if ended:
+            store.write_note("search", note(policy))
+    return path
+
+
+def add(
+    store: Store,
+    weights: tuple[float, ...],
+    part: str,
+    data: str,
+    threat: str | None,
+    policy: str,
+    attack: str | None = None,
+    rows: int | None = None,
+) -> None:
+    name, _, shift = data.partition("//")
+    key = replace(ModelKey.of(MARKS, weights), policy=policy)
+    described = None if threat is None else attack or ATTACKS[f"{name}@{threat}"]
+    place = f"{name}/{part}/{shift}" if shift else f"{name}/{part}"
+    asked = Measurement(key, place, "samples", threat, described, 7)
+    size = 40 if part == "selection" else 60
+    outcomes = random_outcomes(size, f"{weights}{place}{threat}", 0.9 - sum(w * w for w in weights) / 2, threat)
+    store.add(asked, size, outcomes if rows is None else outcomes.take(outcomes.ids < rows), HEADER)
+
+
+def note(policy: str) -> dict[str, Any]:
+    def soup(name: str, weights: list[float], **rest: Any) -> dict[str, Any]:
+        estimates = {
+            "selection": [0.5, 0.4, 0.6, 40],
+            "complement": [0.4, 0.3, 0.5, 60],
+            "whole": [0.45, 0.4, 0.5, 100],
+        }
+        return {"name": name, "weights": weights, "best": None, **estimates, "rough": None, "same": None, **rest}
+
+    alone = [soup(f"m{n}", [float(n == each) for each in range(3)]) for n in range(3)]
+    alone[1]["selection"] = [0.55, 0.4, 0.6, 40]
+    best = soup("soup", [0.5, 0, 0.5], best=0.7, rough=[0.6, 0.5, 0.7, 20], same=[0.5, 0.4, 0.6, 20])
+    return {
+        "plan": {"seed": 7, "smoke": False, "data": {"toons": "x", "photos": "y"}, "batch_norm": policy},
+        "space": 6,
+        "selection": list(range(40)),
+        "answers": [
+            {
+                "objective": "union",
+                "terms": [[["toons@linf:0.1", "toons@l1:2"], 1.0]],
+                "limits": [[["toons"], 0.3]],
+                "scope": "among all 6 soups of the space",
+                "chosen": [best, soup("other", [0, 1, 0], best=0.3)],
+                "ingredients": alone,
+                "comparisons": [[0, 1, 0.1, -0.1, 0.2, 60, 0.2, 0.2]],
+                "regret": [[20, 0.01, 0.02]],
+                "soup": "soup-union.safetensors",
+            },
+            {
+                "objective": "mean",
+                "terms": [[["toons"], 1 / 3], [["toons/fog"], 1 / 3], [["photos"], 1 / 3]],
+                "limits": [],
+                "scope": "among the 4 soups measured on identical images, of 6 in the space",
+                "chosen": [soup("m0", [1, 0, 0])],
+                "ingredients": alone,
+                "comparisons": [],
+                "regret": [],
+                "soup": "soup-mean.safetensors",
+            },
+        ],
+        "front": [],
+        "front scope": "",
+    }
+
+
+@pytest.mark.parametrize("policy", ["mix", "geometric"])
+def test_tasks_and_soups_are_those_of_the_search(tmp_path: Path, policy: str) -> None:
+    results = Results(Store(searched(tmp_path, policy=policy)))
+    assert (results.source, results.threats, results.shifts) == ("toons", ("linf:0.1", "l1:2"), ("fog", "photos"))
+    assert results.sizes == {"selection": 40, "test": 60}
+    known = board(results)
+    assert [each.name for each in known.columns] == [CLEAN, "fog", "photos", "linf:0.1", "l1:2", "union"]
+    assert {tuple(row) for row in known.weights} == set(simplex(3, 2))
+    assert (known.right >= 0).all()
+    assert len(known.held_out) == 4
+    assert known.files == ["m0.pt", "m1.pt", "m2.pt"]
+    rows = {row.name for row in threats_table(results).rows}
+    assert {"m0", "m1", "m2"} <= rows
+    assert not any(name.startswith("ensemble") for name in rows)
+
+
+def test_answers_compare_with_the_best_ingredient(tmp_path: Path) -> None:
+    results = Results(Store(searched(tmp_path)))
+    union, mean = answers(results)
+    assert union.rival[0] == "m1"
+    columns = []
+    for weights in (union.weights, (0.0, 1.0, 0.0)):
+        attacked = [results.outcomes(results.soup(weights), "test", threat) for threat in results.threats]
+        columns.append(metrics.union_column(*[each for each in attacked if each is not None]))
+    assert union.difference == metrics.paired_difference(*columns)
+    assert "best ingredient on the images that chose" in told(results, union)
+    assert told(results, mean).startswith("No: the search chose the ingredient m0 alone")
+    first, second = answer_tables(results)
+    assert [row[0] for row in first.rows] == ["0.5 m0 + 0.5 m2", "1 m1", "m0", "m1", "m2"]
+    assert "Limit: toons at least 30 %" in first.note
+    assert "a gap of +10.0 points" in first.note
+    assert "Soup 1 minus soup 2: +10.0 [-10.0, +20.0] points, corrected p 0.2." in first.note
+    assert "measured on identical images" in second.note
+
+
+def test_its_page_begins_with_its_first_objective(tmp_path: Path) -> None:
+    (page,), _ = write_report(searched(tmp_path), tmp_path)
+    text = text_of(page.read_text())
+    assert outline(page.read_text()).open == []
+    assert "Is one soup better for “union” than the best of its ingredients?" in text
+    assert "not finished" not in text
+    assert "soup-union.safetensors lies in the folder" in text
+    assert "seasoning mix m0.pt m2.pt --weights 0.5,0.5 --out my-soup.safetensors" in text
+
+
+def test_a_search_that_has_not_ended_shows_what_is_there(tmp_path: Path) -> None:
+    store = searched(tmp_path, ended=False)
+    assert missing(Results(Store(store))) == ["the end of the search: the choice and its final numbers"]
+    (page,), _ = write_report(store, tmp_path)
+    text = text_of(page.read_text())
+    assert "This run is not finished." in text
+    assert f"seasoning search … --out {tmp_path}" in text
+    assert re.search(r"the best of the 6 measured soups", text)
