@@ -20,8 +20,12 @@ def test_outcomes_come_back_whole_and_in_the_order_of_ids(tmp_path: Path) -> Non
     second = outcomes(labels=[1], clean=[1], ids=[7])
     with Store(tmp_path / "a.sqlite") as store:
         assert store.outcomes(ASKED) is None
+        assert store.known(ASKED) is None
         store.add(ASKED, 3, first, HEADER)
         assert store.outcomes(ASKED) is None
+        part = store.known(ASKED)
+        assert part is not None
+        assert part.ids.tolist() == [5, 9]
         assert sorted(store.known_ids(ASKED)) == [5, 9]
         store.add(ASKED, 3, second, HEADER)
     with Store(tmp_path / "a.sqlite") as store:

@@ -22,6 +22,7 @@ class Chosen(NamedTuple):
         best: How often it is the best of its candidates when the selection points are drawn anew.
         rough: Its score while the search looked around, with fewer steps or lower precision, on some of the points.
         same: Its score by full measuring on the same ones: the difference is what the search was misled by.
+        limits: Shares on what the objective's limits are about, in their order.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Chosen(NamedTuple):
     best: float | None = None
     rough: Estimate | None = None
     same: Estimate | None = None
+    limits: tuple[Judged, ...] = ()
 
 
 class Answered(NamedTuple):
@@ -77,4 +79,5 @@ class Found(NamedTuple):
 def _plain(soup: Chosen) -> dict[str, Any]:
     scores = {**soup.judged._asdict(), "rough": soup.rough, "same": soup.same}
     estimates = {name: None if each is None else list(each) for name, each in scores.items()}
-    return {"name": soup.name, "weights": list(soup.weights), "best": soup.best, **estimates}
+    limits = [[None if each is None else list(each) for each in judged] for judged in soup.limits]
+    return {"name": soup.name, "weights": list(soup.weights), "best": soup.best, **estimates, "limits": limits}

@@ -15,7 +15,7 @@ from seasoning.attacks import Attack, describe, device_of
 from seasoning.data import Samples
 from seasoning.errors import BadInput
 from seasoning.evaluation import evaluate
-from seasoning.outcomes import Measurement, ModelKey, Outcomes
+from seasoning.outcomes import Measurement, ModelKey, Outcomes, concatenate
 from seasoning.store import Store
 from seasoning.threat import Threat
 
@@ -124,8 +124,9 @@ def measure(
     )
     ids = samples.ids.numpy()
     wanted = np.sort(ids) if among is None else np.unique(among)
-    known_ids = store.known_ids(asked)
-    missing = np.setdiff1d(wanted, known_ids, assume_unique=True)
+    known = store.known(asked)
+    have = [] if known is None else [known.take(np.isin(known.ids, wanted))]
+    missing = np.setdiff1d(wanted, have[0].ids, assume_unique=True) if have else wanted
     if len(missing):
         order = np.argsort(ids)
         places = np.searchsorted(ids, missing, sorter=order).clip(max=len(ids) - 1)
@@ -139,12 +140,11 @@ def measure(
             few = samples.take(torch.from_numpy(rows), samples.name)
             outcomes = evaluate(model, few, attack=attack, threat=threat, seed=seed, probe=number == 0)
             store.add(asked, len(samples), outcomes, _header(device, outcomes, time.perf_counter() - begun))
+            have.append(outcomes)
             done += len(rows)
             on_block(done / len(wanted))
-    finished = store.known(asked)
-    if finished is None or not np.isin(wanted, finished.ids).all():
-        raise RuntimeError(f"the store lost rows of {asked.to_json()}")
-    return finished.take(np.isin(finished.ids, wanted))
+    whole = concatenate(have)
+    return whole.take(np.argsort(whole.ids))
 
 
 def _blocks(

@@ -1,13 +1,13 @@
 """The plan of a search as frozen values, read from TOML; all mistakes are listed together before any work starts."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from seasoning.config import complaint
+from seasoning.config import complaint, parse_value
 from seasoning.errors import BadInput, SeasoningError, UnknownName
 from seasoning.search import STRATEGIES, Weights, box, ladder, line, simplex
 from seasoning.selection import Limit, Objective, Term, accuracy_on, mean_over
@@ -181,15 +181,16 @@ def objectives_of(plan: SearchPlan) -> list[Objective]:
     return found
 
 
-def read_plan(path: Path, changes: Mapping[str, Any] | None = None) -> SearchPlan:
+def read_plan(path: Path, changes: Mapping[str, Any] | None = None, settings: Sequence[str] = ()) -> SearchPlan:
     """A plan from a TOML file; files and folders in it are looked for beside it.
 
     Args:
         path: The file.
         changes: Settings that take the place of the file's.
+        settings: Further ones as `key=value`, such as `space.step=0.05`.
 
     Raises:
-        BadInput: the file is no TOML, or settings are unknown, missing or out of range; all are listed.
+        As `make_plan`; BadInput also where the file is not there or no TOML.
     """
     try:
         content = tomllib.loads(path.read_text())
@@ -200,23 +201,20 @@ def read_plan(path: Path, changes: Mapping[str, Any] | None = None) -> SearchPla
     for section in ("ingredients", "data"):
         if isinstance(content.get(section), dict):
             content[section] = {name: _beside(path, place) for name, place in content[section].items()}
-    given = dict(changes or {})
-    if isinstance(content.get("space"), dict) and "space" in given:
-        given["space"] = content["space"] | given["space"]
-    return make_plan(content | given)
+    return make_plan(content | dict(changes or {}), settings)
 
 
-def make_plan(content: Mapping[str, Any]) -> SearchPlan:
-    """A plan from settings.
+def make_plan(content: Mapping[str, Any], settings: Sequence[str] = ()) -> SearchPlan:
+    """A plan from its content, and from settings as `key=value` that take its place.
 
     Raises:
-        BadInput: settings are unknown, missing or out of range; all are listed.
+        BadInput: settings are unknown, missing or out of range; all are listed. Or the front is of one objective.
         UnknownName: no such strategy, task or objective.
     """
     try:
-        plan = SearchPlan.model_validate(content)
+        plan = SearchPlan.model_validate(_with_settings(content, settings))
     except ValidationError as error:
-        raise BadInput("\n".join(map(complaint, error.errors()))) from error
+        raise BadInput("\n".join(map(_told, error.errors()))) from error
     if plan.strategy not in STRATEGIES:
         raise UnknownName("strategy", plan.strategy, STRATEGIES)
     names = [each.name for each in objectives_of(plan)]
@@ -226,6 +224,31 @@ def make_plan(content: Mapping[str, Any]) -> SearchPlan:
     if len(plan.pareto) == 1:
         raise BadInput(f"a Pareto front over {plan.pareto[0]!r} alone: give at least two objectives")
     return plan
+
+
+def _with_settings(content: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    changed = dict(content)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise BadInput(f"setting {setting!r}: expected key=value, such as space.step=0.05")
+        *path, last = key.split(".")
+        section = changed
+        for name in path:
+            section[name] = dict(section.get(name, {}))
+            section = section[name]
+        section[last] = parse_value(text)
+    return changed
+
+
+def _told(error: Any) -> str:
+    """A complaint; for a setting that there is not, with the nearest that there is."""
+    *path, last = map(str, error["loc"]) if error["loc"] else ("",)
+    sections: dict[str, type[BaseModel]] = {"space": SpaceSpec, "attack": AttackSpec, "objectives": ObjectiveSpec}
+    known = sections.get(path[0], SearchPlan) if path else SearchPlan
+    if error["type"] == "extra_forbidden":
+        return str(UnknownName("setting", last, known.model_fields))
+    return complaint(error)
 
 
 def _beside(plan: Path, place: object) -> object:

@@ -33,6 +33,7 @@ from seasoning.selection import (
     pareto_front,
     regret_curve,
     scope,
+    union_over,
 )
 from seasoning.soup import check_mixable, mix_files
 from seasoning.soup.mix import is_variance
@@ -229,7 +230,8 @@ class _Search:
 
     def _front(self) -> tuple[list[tuple[str, Weights, tuple[float, ...]]], str]:
         """The Pareto front; soups that one of its objectives has met meet the others, too."""
-        wanted = [objective for objective in self._objectives if objective.name in self._plan.pareto]
+        named = {objective.name: objective for objective in self._objectives}
+        wanted = [named[name] for name in self._plan.pareto]
         if not wanted:
             return [], ""
         met = list(dict.fromkeys(each.weights for objective in wanted for each in self._candidates(objective)))
@@ -250,9 +252,15 @@ class _Search:
         probabilities = best_probabilities(candidates, objective)
         wholes = [self._whole(weights, objective) for weights in chosen]
         told = [
-            Chosen(self._spoken(weights), weights, judge(objective, whole, ids), probabilities[weights], *rough)
+            Chosen(
+                self._spoken(weights),
+                weights,
+                judge(objective, whole, ids),
+                probabilities[weights],
+                *self._roughly(weights, objective),
+                tuple(judge(union_over(limit.tasks), whole, ids) for limit in objective.limits),
+            )
             for weights, whole in zip(chosen, wholes, strict=True)
-            for rough in [self._roughly(weights, objective)]
         ]
         testable = len(told) > 1 and all(each.judged.complement is not None for each in told)
         count = len(self._plan.ingredients)

@@ -9,7 +9,7 @@ from seasoning.cli.shared import option, progress
 
 
 if TYPE_CHECKING:
-    from seasoning.found import Answered
+    from seasoning.found import Answered, Found
     from seasoning.plans import SearchPlan
 
 
@@ -34,7 +34,6 @@ def search(
     shifts: Annotated[list[str] | None, typer.Option("--shift", help="Natural shift of the main data.")] = None,
     threats: Annotated[list[str] | None, typer.Option("--threat", help="On the main data, as in linf:8/255.")] = None,
     shots: Annotated[int | None, typer.Option(help="Images of each data set that choose.")] = None,
-    others: Annotated[int | None, typer.Option(help="Images that only measure; by default all others.")] = None,
     objectives: Annotated[
         list[str] | None, typer.Option("--objective", help="mean, each, union, or a task by name; repeatable.")
     ] = None,
@@ -43,12 +42,10 @@ def search(
     ] = None,
     pareto: Annotated[list[str] | None, typer.Option("--pareto", help="Objective of the front; repeatable.")] = None,
     strategy: Annotated[str | None, typer.Option(help="climb, race, grid, greedy, uniform or random.")] = None,
-    step: Annotated[float | None, typer.Option(help="Weights are multiples of it.")] = None,
-    top: Annotated[int | None, typer.Option(help="Soups to report for each objective.")] = None,
-    batch_norm: Annotated[str | None, typer.Option(help="Running statistics: mix or geometric.")] = None,
-    precision: Annotated[str | None, typer.Option(help="full; bf16 looks around in bfloat16.")] = None,
-    time_limit: Annotated[float | None, typer.Option(help="Minutes that the search may take, by estimate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the attacks' random starts.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any setting of a plan as key=value, such as space.step=0.05; repeatable."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the outcomes and the soups.")] = Path("runs/search"),
 ) -> None:
     """Find the soups that are best on a few labelled images, and measure them honestly on all others.
@@ -65,31 +62,29 @@ def search(
         "shifts": shifts,
         "threats": threats,
         "shots": shots,
-        "others": others,
         "strategy": strategy,
-        "space": {} if step is None else {"step": step},
         "objectives": _objectives(objectives, at_least),
         "pareto": pareto,
-        "top": top,
-        "batch_norm": batch_norm,
-        "precision": precision,
-        "time_limit": time_limit,
-        "seed": seed,
     }
     given = {name: value for name, value in given.items() if value not in (None, {}, [])}
-    asked = make_plan(given) if plan is None else read_plan(plan, given)
+    asked = make_plan(given, settings or ()) if plan is None else read_plan(plan, given, settings or ())
     with progress() as watch:
         from seasoning.searching import search as run
 
         found = run(asked, out, watch=watch, say=lambda line: print(line, flush=True))
     for answered in found.answers:
         _print_answer(asked, answered)
-    if found.front:
-        print(f"\nPareto front of {', '.join(asked.pareto)}, {found.front_scope}, on the selection points")
-        for name, _, scores in found.front:
-            print(f"  {' '.join(f'{100 * score:6.1f}' for score in scores)}  {name}")
+    _print_front(asked, found)
     if found.smoke:
         print("\nSmoke run: it only tried the machinery, the numbers mean nothing.")
+
+
+def _print_front(plan: "SearchPlan", found: "Found") -> None:
+    if not found.front:
+        return
+    print(f"\nPareto front of {' and '.join(plan.pareto)}, {found.front_scope}, on the selection points")
+    for name, _, scores in found.front:
+        print(f"  {' '.join(f'{100 * score:6.1f}' for score in scores)}  {name}")
 
 
 def _objectives(objectives: list[str] | None, at_least: list[str] | None) -> list[dict[str, Any]]:
@@ -134,6 +129,10 @@ def _print_answer(plan: "SearchPlan", answered: "Answered") -> None:
         what = (
             f"{percent(best.rough)} while looking around, {percent(best.same)} in full on the same {best.same.n} images"
         )
-        print(f"   1 scored {what}: {gap:+.1f} points too much")
+        print(f"   1 scored {what}: a gap of {gap:+.1f} points")
+    for limit, kept in zip(answered.objective.limits, best.limits, strict=True):
+        on_others = "no images left" if kept.complement is None else percent(kept.complement)
+        what = f"{' and '.join(limit.tasks)}, where {100 * limit.least:g} % are asked for"
+        print(f"   1 on {what}: {percent(kept.selection)}, on the others {on_others}")
     lost = ", ".join(f"{point.n}: {100 * point.mean:.1f}" for point in answered.regret)
     print(f"   points lost by choosing on fewer images: {lost}\n   soup: {answered.soup}")

@@ -27,9 +27,8 @@ def climb(
     goals: Sequence[Goal],
     shots: int,
     *,
-    stages: Sequence[float] = (0.15, 0.45),
+    stages: Sequence[float] = (0.15, 0.3),
     keep: float = 0.34,
-    slack: float = 0.1,
     finalists: int = 3,
 ) -> Strategy:
     """Climb for every goal; what one measures the others need not measure again.
@@ -39,17 +38,15 @@ def climb(
         goals: What to be best at.
         shots: Samples that the best are measured on.
         stages: Shares of them that neighbours meet on before.
-        keep: Share of the neighbours that goes on from one stage to the next.
-        slack: A neighbour goes on unless it is worse than the best soup on the same `n` samples by `slack / sqrt(n)`.
+        keep: Share of the neighbours that goes on from one stage to the next, unless the best soup so far is better
+            on the same samples.
         finalists: Soups to measure on all samples at least, however soon the climb ends.
     """
     sizes = [max(1, round(stage * shots)) for stage in stages]
-    return together([_climb(points, goal, sizes, keep, slack, finalists) for goal in goals])
+    return together([_climb(points, goal, sizes, keep, finalists) for goal in goals])
 
 
-def _climb(
-    points: Sequence[Weights], goal: Goal, sizes: Sequence[int], keep: float, slack: float, finalists: int
-) -> Strategy:
+def _climb(points: Sequence[Weights], goal: Goal, sizes: Sequence[int], keep: float, finalists: int) -> Strategy:
     # How far each soup came, in samples, and its score there; what was measured on all comes first.
     met: dict[Weights, tuple[float, float]] = {}
     yield from _measure(starts(points), goal, sizes[-1], met)
@@ -57,7 +54,7 @@ def _climb(
     (best,) = _best(met, 1)
     for move in _MOVES:
         while fresh := [point for point in neighbours(points, best, move) if point not in met]:
-            yield from _round(fresh, best, goal, sizes, keep, slack, met)
+            yield from _round(fresh, best, goal, sizes, keep, met)
             (leader,) = _best(met, 1)
             if leader == best:
                 break
@@ -71,7 +68,6 @@ def _round(
     goal: Goal,
     sizes: Sequence[int],
     keep: float,
-    slack: float,
     met: dict[Weights, tuple[float, float]],
 ) -> Moves:
     """Neighbours meet the best soup on more and more samples; at most one is left, and measured on all: its score."""
@@ -80,7 +76,7 @@ def _round(
         at_best, *scores = yield from _measure([best, *left], goal, size, met)
         ranked = sorted(zip(scores, left, strict=True), key=lambda each: -each[0])
         count = 1 if number == len(sizes) else math.ceil(keep * len(left))
-        left = [point for score, point in ranked[:count] if score > at_best - slack / math.sqrt(size)]
+        left = [point for score, point in ranked[:count] if score >= at_best]
     return (yield from _measure(left, goal, None, met))
 
 

@@ -23,8 +23,8 @@ def race(
     shots: int,
     *,
     stages: Sequence[float] = (0.125, 0.25, 0.5),
-    zone: float = 0.0,
-    certainty: float = 2.0,
+    zone: float = 0.01,
+    certainty: float = 1.5,
 ) -> Strategy:
     """Race for every goal; what one measures the others need not measure again.
 

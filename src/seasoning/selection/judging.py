@@ -23,9 +23,9 @@ from seasoning.selection.objectives import Answer, Objective
 
 __all__ = ["Comparison", "Judged", "Regret", "best_probabilities", "compare", "holm", "judge", "regret_curve"]
 
-_RESAMPLES = 2000
+_RESAMPLES = 1000
 # Subsets that a point of the regret curve is the mean of.
-_DRAWS = 200
+_DRAWS = 100
 
 
 class Judged(NamedTuple):
