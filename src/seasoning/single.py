@@ -189,7 +189,7 @@ def accuracy_table(results: Mapping[str, Sequence[SetResult]], line: str = CLEAN
     note = (
         "Accuracy in %, 95 % intervals (Wilson; of means: bootstrap of base images). MEAN: plain mean of the columns."
     )
-    return Table(line, note, [*columns, *(["MEAN"] if len(columns) > 1 else [])], rows)
+    return Table(line, note, [*columns, *(["MEAN"] if len(columns) > 1 else [])], rows, "accuracy")
 
 
 def mean_corruption(results: Sequence[SetResult]) -> float | None:
