@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seasoning.checkpoint import save_state
+from seasoning.checkpoint import fingerprint, load_ingredient, save_state
+from seasoning.soup import check_mixable
 
 
 def seasoning(*arguments: str | Path, expect: int = 0) -> str:
@@ -77,14 +78,33 @@ def test_mixing_and_checking_files(finished: Path, tmp_path: Path) -> None:
     assert "unknown way to mix" in seasoning("mix", *files, "--weights", "half", "--out", tmp_path / "b", expect=2)
 
 
+def test_what_is_taken_from_a_checkpoint_is_said_once(finished: Path, tmp_path: Path) -> None:
+    ingredient, nested = finished / "ingredients" / "linf.safetensors", tmp_path / "nested.pt"
+    state = load_ingredient(ingredient)
+    torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, nested)
+    printed = seasoning("mix", ingredient, nested, "--weights", "0.5,0.5", "--out", tmp_path / "soup.safetensors")
+    assert printed.count(f"{nested}: taking the parameters from 'state_dict'\n") == 1
+    assert printed.count(f"{nested}: taking 'module.' off every name\n") == 1
+
+
+def test_checking_says_it_for_every_group_of_layers(finished: Path) -> None:
+    linf, *copies = [finished / "ingredients" / f"{name}.safetensors" for name in ("linf", "l2", "l1")]
+    *_, header, whole, _, _, fully, stem, verdict = seasoning("check", *copies, "--layers").splitlines()
+    assert header.split() == ["lowest", "cosine", "largest", "distance"]
+    assert (whole.split()[0], fully.split()[0], stem.split()[0], verdict) == ("all", "fc", "stem", "mix")
+    states = [load_ingredient(path) for path in copies]
+    found = check_mixable(states, base=load_ingredient(linf)).groups["fc"]
+    *_, last = [line for line in seasoning("check", *copies, "--base", linf, "--layers").splitlines() if "fc" in line]
+    expected = (found.cosines[0, 1], found.distances[0, 1], found.differences[0, 1])
+    assert last.split()[1:] == [f"{value:.3f}" for value in expected]
+
+
 def test_the_command_on_the_page_makes_the_soup(finished: Path, tmp_path: Path) -> None:
     page = (finished / "report.html").read_text()
     command = re.search(r"seasoning (mix .*) --out my-soup.safetensors", page)
     assert command is not None
     arguments = [finished / each if each.startswith("ingredients/") else each for each in command[1].split()]
     seasoning(*arguments, "--out", tmp_path / "my-soup.safetensors")
-    from seasoning.checkpoint import fingerprint, load_ingredient
-
     ours, theirs = (load_ingredient(path) for path in (tmp_path / "my-soup.safetensors", finished / "soup.safetensors"))
     assert fingerprint(ours) == fingerprint(theirs)
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1] / "src" / "seasoning"
 # and the entry is written as layers of its own.
 LAYERS = [
     ["differences", "errors", "files"],
-    ["threat", "noise", "outcomes"],
+    ["threat", "noise", "outcomes", "writing"],
     ["geometry", "losses", "metrics", "checkpoint"],
     ["attacks", "models", "data", "soup"],
     ["calibration", "evaluation"],

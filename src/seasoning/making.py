@@ -87,6 +87,7 @@ def make_soup(
 def check_checkpoints(
     paths: Sequence[Path],
     *,
+    base: Path | None = None,
     architecture: str | None = None,
     options: Mapping[str, Any] | None = None,
     data: str | None = None,
@@ -95,6 +96,7 @@ def check_checkpoints(
 
     Args:
         paths: Checkpoints, at least two.
+        base: The checkpoint that all were fine-tuned from, where it is at hand.
         architecture: What `build_model` takes; needed with data.
         options: Further arguments of the architecture.
         data: A known data set, whose training split is taken, or a folder; 200 images of it serve.
@@ -112,7 +114,7 @@ def check_checkpoints(
         rows = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:_IMAGES]
         agreed = next((each for each in constants if each is not None), None)
         loss = partial(_mean_loss, _built(architecture, samples, options, agreed), samples.take(rows, "few"))
-    return check_mixable(states, loss, names, constants)
+    return check_mixable(states, loss, names, constants, None if base is None else load_ingredient(base))
 
 
 def _built(

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from typing import Annotated
 
 import typer
 
@@ -26,21 +25,33 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _seasoning(
-    verbose: Annotated[bool, typer.Option("--verbose", help="Say what is read from where.")] = False,
-) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
-
-
 # In the order of `--help`.
 for command in (demo, train, mix, check, verify, evaluate, report):
     app.command()(command)
 app.add_typer(recipes, name="recipes")
 
 
+class _Once(logging.Filter):
+    """Lets a message pass the first time only: a checkpoint that is read twice is explained once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in self._said
+        self._said.add(message)
+        return new
+
+
 def main() -> None:
     """Run the command line; an error that the user can mend is printed without a traceback and exits with 2."""
+    # What was taken from where, and what for: said as it happens, on standard error.
+    said = logging.StreamHandler()
+    said.addFilter(_Once())
+    logging.getLogger("seasoning").addHandler(said)
+    logging.getLogger("seasoning").setLevel(logging.INFO)
     try:
         app()
     except (SeasoningError, OSError) as error:

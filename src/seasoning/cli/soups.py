@@ -2,11 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seasoning.cli.shared import option
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from seasoning.soup.check import Likeness
 
 
 __all__ = ["check", "mix", "verify"]
@@ -51,6 +57,10 @@ def mix(
 
 def check(
     ingredients: Annotated[list[Path], typer.Argument(help="Checkpoints: safetensors or PyTorch files.")],
+    base: Annotated[
+        Path | None, typer.Option(help="What all were fine-tuned from: compares what they learned.")
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Say it for every group of layers, too.")] = False,
     arch: Annotated[str | None, typer.Option(help="Architecture, with --data.")] = None,
     options: Annotated[list[str] | None, typer.Option("--option", help="Of the architecture; repeatable.")] = None,
     data: Annotated[str | None, typer.Option(help="Labelled images: try the soups between the checkpoints.")] = None,
@@ -58,15 +68,29 @@ def check(
     """Say whether checkpoints can be mixed, and why."""
     from seasoning.making import check_checkpoints
 
-    report = check_checkpoints(ingredients, architecture=arch, options=dict(map(option, options or [])), data=data)
+    given = dict(map(option, options or []))
+    report = check_checkpoints(ingredients, base=base, architecture=arch, options=given, data=data)
     for (one, other), cosine in report.cosines.items():
         edge = f", barrier {report.barriers[one, other]:+.3f} nats" if report.barriers else ""
         print(f"{ingredients[one]} and {ingredients[other]}: cosine {cosine:.3f}{edge}")
     if report.center is not None:
         print(f"in the middle of all: {report.center:+.3f} nats")
+    if layers and report.whole is not None:
+        _print_layers({"all": report.whole, **report.groups})
     print(report.verdict)
     if not report.mixable:
         raise typer.Exit(1)
+
+
+def _print_layers(layers: "Mapping[str, Likeness]") -> None:
+    """One line for each group of layers: the pair of ingredients that is least alike there."""
+    width = max(map(len, layers))
+    compared = any(layer.differences for layer in layers.values())
+    print(f"{'':<{width}}  lowest cosine  largest distance{'  lowest cosine of differences' if compared else ''}")
+    for name, layer in layers.items():
+        cells = f"{min(layer.cosines.values()):13.3f}  {max(layer.distances.values()):16.3f}"
+        learned = f"  {min(layer.differences.values()):28.3f}" if layer.differences else ""
+        print(f"{name:<{width}}  {cells}{learned}")
 
 
 def verify(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seasoning.checkpoint import Place, State, as_bytes, fingerprint_of, locate, write_state, written_order
+from seasoning.checkpoint import Place, State, fingerprint_of, locate
 from seasoning.errors import BadInput, Mismatch, SeasoningError
 from seasoning.soup.buffers import require_policy
 from seasoning.soup.mix import (
@@ -33,6 +33,7 @@ from seasoning.soup.mix import (
     rule_for,
 )
 from seasoning.soup.recipe import Recipe, constants_of, read_recipe, soup_metadata
+from seasoning.writing import as_bytes, write_state, written_order
 
 
 __all__ = ["Verification", "mix_files", "verify_soup"]
