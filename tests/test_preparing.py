@@ -1,6 +1,7 @@
 """Whole trainings by recipe: all of the package's, cut off and gone on with, and refused."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -66,6 +67,9 @@ Said = Callable[..., str]
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
     """Run a command in this process and return what it printed."""
+
+    # Every call adds a handler, which would outlive what it writes to.
+    monkeypatch.setattr(logging.getLogger("seasoning"), "handlers", [])
 
     def run(*arguments: str | Path, expect: int = 0) -> str:
         monkeypatch.setenv("COLUMNS", "200")

@@ -173,6 +173,15 @@ def test_a_training_cut_off_anywhere_ends_with_the_same_bits(
     assert (resumed.scores, resumed.epoch) == (whole.scores, whole.epoch)
 
 
+def test_what_an_objective_carries_reaches_the_next_batch_and_the_state(
+    digits: dict[str, Samples], tmp_path: Path
+) -> None:
+    run(digits, [eat([LINF, L1], ATTACK)] * 3, settings=replace(SETTINGS, batch_size=16), resume=tmp_path / "state")
+    carried = torch.load(tmp_path / "state", weights_only=True)["progress"]["objective"]
+    assert set(carried) == {"linf:0.1 seen", "linf:0.1 fooled", "l1:1 seen", "l1:1 fooled"}
+    assert carried["linf:0.1 seen"] + carried["l1:1 seen"] == 3 * 96
+
+
 def test_a_finished_training_is_not_repeated(digits: dict[str, Samples], tmp_path: Path) -> None:
     whole = run(digits, [nominal()] * 2, resume=tmp_path / "state")
 
