@@ -86,8 +86,8 @@ class Opened:
         missing = shortfall(listing, self.kind, self._options.split or "test")
         if missing is not None and not self._options.partial:
             raise BadInput(
-                f"{self.name} is not complete: {missing}; copy it again, or measure what is there by --partial. "
-                f"Expected: {FACTS[self.kind].layout}"
+                f"{self.name} is not complete: {missing}; copy it again, measure what is there by --partial, "
+                f"or say that it is something else, as in folder=PATH. Expected: {FACTS[self.kind].layout}"
             )
         return listing
 

@@ -115,6 +115,16 @@ def test_the_official_archive_with_its_labels(tmp_path: Path, labels: str, form:
         assert read_samples(listing).x[:, 1, 0, 0].tolist() == [1, 2, 3]
 
 
+def test_a_photograph_has_one_id_in_the_archive_and_in_folders(validation: Path, tmp_path: Path) -> None:
+    path = official_tar(tmp_path / "official", [293, 7])
+    (path.parent / "val.txt").write_text(f"{VAL.format(293)} 0\n{VAL.format(7)} 281\n")
+    packed, foldered = only(find_set(path)), only(find_set(validation))
+    ids = dict(zip(by_name(foldered), foldered.ids.tolist(), strict=True))
+    assert dict(zip(by_name(packed), packed.ids.tolist(), strict=True)) == {
+        VAL.format(number): ids[VAL.format(number)] for number in (7, 293)
+    }
+
+
 def test_official_images_without_labels_say_what_is_expected(tmp_path: Path) -> None:
     path = official_tar(tmp_path / "official", [1])
     with pytest.raises(BadInput, match=r"no list of labels beside them: expected one of val\.txt.*devkit_t12\.tar\.gz"):

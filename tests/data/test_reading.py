@@ -97,9 +97,11 @@ def test_a_mapped_file_holds_the_same_and_is_made_once(
 
 def test_a_mapped_file_follows_its_sources(root: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
+    # Uncompressed, so that another image has as many bytes.
+    changed = root / "cat" / "00.bmp"
+    noise(998, 30, 24).save(changed)
     before = read_samples(listing(root), view=PHOTO, cache=cache)
-    changed = root / "cat" / "00.png"
-    noise(999, 40, 30).save(changed)
+    noise(999, 30, 24).save(changed)
     os.utime(changed, ns=(1, 1))
     after = read_samples(listing(root), view=PHOTO, cache=cache)
     assert not torch.equal(before.x[0], after.x[0])

@@ -128,23 +128,30 @@ def decode_all(places: Sequence[Place], view: View | None, *, workers: int) -> I
     Raises:
         BadInput: images of different sizes.
     """
+    if isinstance(view, Photo):
+        _timm_view(view)  # loaded here, so that forked workers have it
     loader = DataLoader(
         _Images(tuple(places), view), batch_size=_TOGETHER, num_workers=workers, collate_fn=_together, pin_memory=False
     )
-    first: tuple[Tensor, Place] | None = None
-    for good, problems in loader:
-        for row, image in zip(*good, strict=True):
-            if first is not None and image.shape != first[0].shape:
-                sizes = [f"{each.shape[2]} x {each.shape[1]}" for each in (image, first[0])]
+    first: tuple[torch.Size, Place] | None = None
+    for (rows, images), problems in loader:
+        # Images of one size come stacked: one look is enough.
+        looked_at = (
+            []
+            if not rows
+            else [(rows[0], images.shape[1:])]
+            if isinstance(images, Tensor)
+            else [(row, image.shape) for row, image in zip(rows, images, strict=True)]
+        )
+        for row, shape in looked_at:
+            first = first or (shape, places[row])
+            if shape != first[0]:
+                sizes = [f"{width} x {height}" for _, height, width in (shape, first[0])]
                 raise BadInput(
                     f"{places[row].name} has {sizes[0]} pixels, {first[1].name} {sizes[1]}: bring all to one size, "
                     "or have them resized as the model asks"
                 )
-            if first is None:
-                first = image, places[row]
-        rows, images = good
-        pixels = torch.stack(images) if isinstance(images, list) and images else images
-        yield Decoded(rows, pixels if isinstance(pixels, Tensor) else torch.empty(0), problems)
+        yield Decoded(rows, images if isinstance(images, Tensor) else torch.empty(0), problems)
 
 
 class _Images(Dataset[Any]):

@@ -161,7 +161,7 @@ def _written(
     with replacing(file) as temporary, temporary.open("wb") as out:
         for part in decode_all(listing.places, view, workers=workers):
             if part.rows:
-                out.write(part.pixels.contiguous().numpy().tobytes())
+                out.write(part.pixels.contiguous().numpy().data)
                 shape = list(part.pixels.shape[1:])
             _note(part, rows, problems)
             on_images(len(rows) + len(problems))
