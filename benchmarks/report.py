@@ -49,7 +49,10 @@ def main() -> None:
     parser.add_argument("--moves", type=int, default=100)
     given = parser.parse_args()
     browser = open_browser()
-    print("| soups x columns | screen | page, MiB | compressed, MiB | loaded, s | move, ms: median | most | shown: median |")
+    print(
+        "| soups x columns | screen | page, MiB | compressed, MiB | loaded, s "
+        "| move, ms: median | most | shown: median |"
+    )
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:
         for soups in given.soups:
