@@ -50,7 +50,8 @@ def main() -> None:
     given = parser.parse_args()
     browser = open_browser()
     print(
-        "| soups x columns | screen | page, MiB | compressed, MiB | loaded, s | move, ms: median | most | shown: median |"
+        "| soups x columns | screen | page, MiB | compressed, MiB | loaded, s "
+        "| move, ms: median | most | shown: median |"
     )
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:

@@ -239,6 +239,8 @@ class _Kitchen:
         # On the test split: the ingredients, three soups, two ensembles, and a soup for each shift.
         passes = len(self._recipes) + 3 + len(threats) + len(self._recipes)
         work += passes * sum(self._task_work("test", task) for task in (*threats, *shifts))
+        # The second and third best single and shift-specific soups.
+        work += 4 * sum(self._task_work("test", task) for task in shifts)
         return work + _CONFIRMING * (len(self._recipes) + 1) * sum(self._task_work("test", each) for each in threats)
 
 

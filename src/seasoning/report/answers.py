@@ -6,6 +6,7 @@ from seasoning import metrics
 from seasoning.metrics import Estimate
 from seasoning.outcomes import ModelKey
 from seasoning.report.costs import Grid
+from seasoning.report.needs import is_alone
 from seasoning.report.results import Results
 from seasoning.report.tables import percent, points, spoken_weights
 
@@ -49,7 +50,7 @@ def answers(results: Results) -> list[Answer]:
 def told(results: Results, answer: Answer) -> str:
     """How the soup compares with the best ingredient, in plain words that begin with the verdict."""
     name, score = answer.rival
-    if max(answer.weights) == 1 and sum(map(abs, answer.weights)) == 1:
+    if is_alone(answer.weights):
         return f"No: the search chose the ingredient {results.ingredients[answer.weights.index(1)].name} alone."
     if answer.difference is None:
         mine, other = (_NONE_LEFT if each is None else percent(each) for each in (answer.held_out, score))

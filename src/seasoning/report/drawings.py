@@ -90,7 +90,7 @@ def _ternaries(results: Results) -> Iterator[Drawing]:
     inside = {
         tuple(each.weights[place] for place in corners): numbers(results, each)
         for each in results.candidates(_asked(results))
-        if isclose(sum(each.weights[place] for place in corners), 1)
+        if isclose(sum(each.weights[place] for place in corners), 1) and min(each.weights) >= 0
     }
     if len(inside) < 3:
         return
@@ -104,7 +104,7 @@ def _ternaries(results: Results) -> Iterator[Drawing]:
             f"{column} accuracy of the soups of {', '.join(names)} on the selection split",
             (*names, "accuracy", "low", "high"),
             [(*weights, *each[column][:3]) for weights, each in inside.items()],
-            partial(ternary_figure, values, names, column, mark if mark and isclose(sum(mark), 1) else None),
+            partial(ternary_figure, values, names, column, mark if mark in inside else None),
         )
 
 

@@ -3,6 +3,7 @@
 Choices are pure functions of the results they read, and several tables ask for them: each is made once.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from math import comb
 from typing import NamedTuple
@@ -18,6 +19,7 @@ __all__ = [
     "Wanted",
     "best_ingredient",
     "contenders",
+    "is_alone",
     "missing",
     "single_soup",
     "specific_soups",
@@ -55,6 +57,11 @@ class Wanted(NamedTuple):
     confirming: bool
 
 
+def is_alone(weights: Sequence[float]) -> bool:
+    """Whether a soup is one ingredient and nothing else."""
+    return sum(weight != 0 for weight in weights) == 1
+
+
 @cache
 def union_soup(results: Results) -> Choice:
     """The soup most robust to all threats at once on the selection split."""
@@ -90,7 +97,7 @@ def specific_soups(results: Results) -> dict[str, Choice]:
 def best_ingredient(results: Results) -> str:
     """The ingredient of the best mean over the clean data set and its shifts on the selection split."""
     tasks = (CLEAN, *results.shifts)
-    alone = [each for each in results.candidates(tasks) if max(each.weights) == 1]
+    alone = [each for each in results.candidates(tasks) if is_alone(each.weights)]
     weights = choose(alone, mean_over(tasks))[0].weights
     return results.ingredients[weights.index(1)].name
 

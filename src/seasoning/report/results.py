@@ -160,12 +160,23 @@ class Results:
 
     def _slim(self, rows: Outcomes) -> Outcomes:
         """The same rows in a fraction of the memory: a large search has half a million measurements."""
-        ids, labels, status = (self._share(each) for each in (rows.ids, rows.labels, rows.status))
         clean: Any = self._share(rows.clean.astype(np.int16 if len(rows) and rows.clean.max() < 2**15 else np.int64))
         adversarial: Any = self._share(rows.adversarial.astype(clean.dtype))
         none: Any = np.broadcast_to(np.float32(0), len(rows))
         passes: Any = np.broadcast_to(np.int64(0), len(rows))
-        return Outcomes(ids, labels, clean, adversarial, none, none, none, passes, passes, status)
+        return replace(
+            rows,
+            ids=self._share(rows.ids),
+            labels=self._share(rows.labels),
+            clean=clean,
+            adversarial=adversarial,
+            clean_margin=none,
+            margin=none,
+            distance=none,
+            gradients=passes,
+            forwards=passes,
+            status=self._share(rows.status),
+        )
 
     def _share(self, column: Any) -> Any:
         """One copy of columns that are equal."""

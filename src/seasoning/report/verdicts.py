@@ -6,7 +6,7 @@ from typing import NamedTuple
 from seasoning import metrics
 from seasoning.metrics import Estimate
 from seasoning.outcomes import ModelKey, Outcomes
-from seasoning.report.needs import best_ingredient, contenders, single_soup, union_soup
+from seasoning.report.needs import best_ingredient, contenders, is_alone, single_soup, union_soup
 from seasoning.report.results import CLEAN, Results
 from seasoning.report.tables import points
 
@@ -58,7 +58,7 @@ def verdict(results: Results, *, confirming: bool = False) -> str:
     if not results.threats or not results.candidates(results.threats):
         return "Not known: no soup is measured under all threats."
     chosen = union_soup(results).weights
-    if max(chosen) == 1:
+    if is_alone(chosen):
         name = results.ingredients[chosen.index(1)].name
         return f"No: the search chose the ingredient {name} alone; no mix withstood more on the selection split."
     names = {each.name for each in results.ingredients}
@@ -85,7 +85,7 @@ def verdict(results: Results, *, confirming: bool = False) -> str:
 def shift_verdict(results: Results) -> str:
     """Whether the single soup beats the best ingredient under the shifts, in plain words."""
     tasks = (CLEAN, *results.shifts)
-    alone = [each for each in results.candidates(tasks) if max(each.weights) == 1]
+    alone = [each for each in results.candidates(tasks) if is_alone(each.weights)]
     if not alone:
         return "Not known yet: no ingredient is measured on every data set of the selection split."
     soup, rival = results.soup(single_soup(results).weights), best_ingredient(results)
