@@ -2,8 +2,8 @@
 
 Four ingredients of a finished run of `seasoning demo`, step 0.1: 286 soups, measured once on all images that nothing
 was trained on, clean, under five shifts and under three threats. A seed is a training and a set of selection images;
-the rest of the images is held out. Strategies are then replayed: what they ask for is answered from the store, and the passes of
-exactly those samples are counted. Tuned on the first two trainings; a third one is what nothing was tuned on.
+the rest of the images is held out. Strategies are then replayed: what they ask for is answered from the store, and the
+passes of exactly those samples are counted. Tuned on the first two trainings; nothing was tuned on the third.
 
     for seed in 0 1 2; do seasoning demo --seed $seed --out runs/seed$seed; done
     python benchmarks/search.py runs/seed0 runs/seed1 runs/seed2
@@ -64,7 +64,7 @@ class Seed(NamedTuple):
 
 
 class Score(NamedTuple):
-    """What a strategy came to: its share of the grid's passes, regret on all points, held-out loss in standard errors."""
+    """What a strategy came to: its share of the grid's passes, regret on all points, held-out loss."""
 
     share: float
     regret: float

@@ -1,8 +1,8 @@
 """What a search takes beside the passes through the network: mixing, the store, selection, and everything else.
 
-A PreAct-ResNet-18 of width 16, 1000 random images of 32 x 32 pixels, clean, four ingredients; the grid of 286 soups, which
-measures each on all images, and the default strategy, which measures most on 150. CPU time of one process, each part
-without the parts inside it; ten minutes:
+A PreAct-ResNet-18 of width 16, 1000 random images of 32 x 32 pixels, clean, four ingredients; the grid of 286 soups,
+which measures each on all images, and the default strategy, which measures most on 150. CPU time of one process, each
+part without the parts inside it; ten minutes:
 
     python benchmarks/search_overhead.py
 """

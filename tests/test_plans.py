@@ -1,3 +1,5 @@
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +100,7 @@ def test_a_file_is_read_with_places_beside_it(tmp_path: Path) -> None:
     )
     plan = read_plan(path, {"shots": 30}, ["space.step=0.2", "top=1", 'attack.suite="strong"'])
     assert plan.ingredients == {"a": str(tmp_path / "a.safetensors"), "b": "elsewhere.pt"}
-    assert plan.data == {"cartoons": str(tmp_path / "cartoons")}
+    assert (plan.data, plan.folder) == ({"cartoons": "cartoons"}, str(tmp_path))
     assert (plan.shots, plan.top, plan.space.kind, plan.space.step, plan.space.low) == (30, 1, "box", 0.2, -0.2)
     assert plan.attack.suite == "strong"
 
@@ -113,3 +115,10 @@ def test_files_that_are_no_plan_are_told(tmp_path: Path) -> None:
         make_plan(content(), ["top"])
     with pytest.raises(UnknownName):
         make_plan(content(), ["strategy=slow"])
+
+
+def test_the_plan_of_the_documentation_is_one() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "search.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    plan = make_plan(tomllib.loads(block))
+    assert [each.name for each in objectives_of(plan)] == ["careful union", "mostly clean"]

@@ -40,7 +40,7 @@ def lines() -> list[str]:
         line.split("#")[0].strip()
         for document in DOCUMENTS
         for block in blocks(document.read_text(), "sh")
-        for line in block.splitlines()
+        for line in block.replace("\\\n", " ").splitlines()
         if line.startswith("seasoning ")
     ]
 

@@ -295,6 +295,15 @@ def test_a_folder_with_some_of_the_classes_is_numbered_as_the_model_does(files: 
     assert len(task.selection.samples) == 4
 
 
+def test_folders_are_looked_for_beside_the_plan_and_known_names_first(files: dict[str, str], tmp_path: Path) -> None:
+    picture_folder(tmp_path / "cartoons", ["3", "7"], 3)
+    (tmp_path / "digits").mkdir()
+    here = {"folder": str(tmp_path), "shots": 4, "shifts": [], "threats": []}
+    tasks, _ = load_tasks(make_plan(content(files, data={"cartoons": "cartoons"}, **here)))
+    assert tasks["cartoons"].selection.samples.x.shape[1:] == (3, 8, 8)
+    assert load_tasks(make_plan(content(files, **here)))[0]["digits"].selection.samples.x.shape[1:] == (1, 8, 8)
+
+
 def test_a_full_disk_is_told_before_the_work(files: dict[str, str], small_disk: Path) -> None:
     with pytest.raises(BadInput, match="MiB left"):
         found(make_plan(content(files)), small_disk / "run")

@@ -60,8 +60,9 @@ def load_tasks(plan: SearchPlan) -> tuple[dict[str, Task], int]:
     for shift in plan.shifts:
         if shift not in SHIFTS:
             raise UnknownName("shift", shift, SHIFTS)
-    classes = plan.classes or _class_names(plan.data[plan.main])
-    sets = {name: _load(name, place, classes, plan.batch_size) for name, place in plan.data.items()}
+    places = {name: _place(place, Path(plan.folder)) for name, place in plan.data.items()}
+    classes = plan.classes or _class_names(places[plan.main])
+    sets = {name: _load(name, place, classes, plan.batch_size) for name, place in places.items()}
     for name, samples in sets.items():
         if len(samples) < plan.shots:
             raise BadInput(
@@ -126,6 +127,12 @@ def _load(name: str, place: str, classes: Sequence[str], batch_size: int) -> Sam
         samples = samples.take(fresh, place)
     places = torch.tensor([classes.index(each) for each in own])
     return replace(samples, name=name, y=places[samples.y], classes=len(classes), batch_size=batch_size)
+
+
+def _place(place: str, folder: Path) -> str:
+    """A known data set by its name, or a folder, looked for beside the plan first."""
+    beside = folder / place
+    return str(beside) if place not in SOURCES and beside.is_dir() else place
 
 
 def _class_names(place: str) -> tuple[str, ...]:

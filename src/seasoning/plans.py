@@ -92,6 +92,7 @@ class SearchPlan(_Spec):
     std: tuple[float, ...] | None = Field(default=None, description="Standard deviation of each channel.")
     batch_norm: Literal["mix", "geometric"] = Field(default="mix", description="What becomes of running variances.")
     data: dict[str, str] = Field(description="Names and folders of labelled images; the first one is the main one.")
+    folder: str = Field(default=".", description="Where folders of images are looked for; by default beside the plan.")
     shifts: tuple[str, ...] = Field(default=(), description="Natural shifts of the main data set to measure, too.")
     classes: tuple[str, ...] = Field(default=(), description="The model's classes; by default the main folder's.")
     threats: tuple[str, ...] = Field(default=(), description="Threats, such as linf:8/255.")
@@ -198,9 +199,9 @@ def read_plan(path: Path, changes: Mapping[str, Any] | None = None, settings: Se
         raise BadInput(f"{path} is not there: give the file of a plan, or --ingredient and --data") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is no TOML ({error})") from error
-    for section in ("ingredients", "data"):
-        if isinstance(content.get(section), dict):
-            content[section] = {name: _beside(path, place) for name, place in content[section].items()}
+    if isinstance(content.get("ingredients"), dict):
+        content["ingredients"] = {name: _beside(path, place) for name, place in content["ingredients"].items()}
+    content.setdefault("folder", str(path.parent))
     return make_plan(content | dict(changes or {}), settings)
 
 
@@ -253,7 +254,7 @@ def _told(error: Any) -> str:
 
 def _beside(plan: Path, place: object) -> object:
     here = plan.parent / str(place)
-    return str(here) if isinstance(place, str) and here.exists() else place
+    return str(here) if here.is_file() else place
 
 
 def _default(tasks: Mapping[str, tuple[str, str | None]]) -> list[ObjectiveSpec]:
