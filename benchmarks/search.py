@@ -11,6 +11,7 @@ passes of exactly those samples are counted. Tuned on the first two trainings; n
 Measuring takes a quarter of an hour for each training on one core; it is kept in `--cache`, and goes on where it was.
 """
 
+import argparse
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
