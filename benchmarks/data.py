@@ -111,9 +111,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"{platform.machine()}, torch {torch.__version__}, {arguments.rounds} rounds\n")
     print("## Reading\n\nThroughput in units of torchvision's; above 1 is faster.\n")
-    print(
-        "| images | workers | torchvision, images per processor second | in memory | into a mapped file | from the mapped file |"
-    )
+    print("| images | workers | torchvision, images per processor second | in memory | into a file | from the file |")
     print("| --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
