@@ -71,8 +71,7 @@ def evaluate(
     """
     from seasoning.threat import Threat
 
-    parsed = [Threat.parse(text) for text in threats or []]
-    names = data or ["digits"]
+    parsed, names = [Threat.parse(text) for text in threats or []], data or ["digits"]
     results: dict[str, list[SetResult]] = {}
     with progress() as watch:
         from seasoning.opening import ReadOptions
