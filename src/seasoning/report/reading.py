@@ -25,7 +25,7 @@ def read_setting(store: Store) -> Setting:
     if spec is None and store.note("search attacks") is not None:
         return _search(store)
     if spec is None:
-        raise BadInput("the store holds no run: give the folder of one, such as runs/demo")
+        raise BadInput("the store holds no run with trained ingredients: give the folder of one, such as runs/demo")
     return _demo(store, spec)
 
 
