@@ -25,7 +25,7 @@ def seasoning(*arguments: str | Path, expect: int = 0) -> str:
 
 def test_help_names_every_command_and_imports_no_torch() -> None:
     printed = seasoning("--help")
-    assert all(f" {name} " in printed for name in ("demo", "mix", "check", "verify", "evaluate", "report"))
+    assert all(f" {name} " in printed for name in ("demo", "mix", "check", "verify", "evaluate", "search", "report"))
     probe = "import sys; from seasoning.cli import app; assert 'torch' not in sys.modules and 'timm' not in sys.modules"
     subprocess.run([sys.executable, "-c", probe], check=True)
 
