@@ -113,7 +113,7 @@ class _Search:
         self._full: dict[Weights, dict[str, Outcomes]] = {}
         self._rough: dict[Weights, dict[str, Outcomes]] = {}
         self._meter = Meter(watch, 0.0)
-        self._leader = "searching soups"
+        self._leader, self._highest = "searching soups", 0.0
 
     def announce(self, say: Callable[[str], None], soup_bytes: int) -> None:
         """Say what the search will take, and refuse what is too much.
@@ -210,16 +210,15 @@ class _Search:
             price = self._prices.get((task, proposal.rough)) or self._prices[task, False]
             self._meter.advance(self._leader, price.seconds * len(outcomes))
         if proposal.samples is None:
-            self._leader = self._leading()
+            self._follow(proposal.weights)
         return answers
 
-    def _leading(self) -> str:
-        objective = self._objectives[0]
-        known = [weights for weights, have in self._full.items() if all(task in have for task in objective.tasks)]
-        if not known:
-            return "searching soups"
-        best = max(known, key=lambda weights: objective.score(self._full[weights]))
-        return f"{objective.name} {100 * objective.score(self._full[best]):.1f} %: {self._spoken(best)}"
+    def _follow(self, weights: Weights) -> None:
+        """See if a soup leads in the first objective, for whoever watches."""
+        objective, have = self._objectives[0], self._full[weights]
+        if all(task in have for task in objective.tasks) and (score := objective.score(have)) > self._highest:
+            self._highest = score
+            self._leader = f"{objective.name} {100 * score:.1f} %: {self._spoken(weights)}"
 
     def _candidates(self, objective: Objective) -> list[Candidate]:
         return [
