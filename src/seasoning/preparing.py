@@ -27,6 +27,7 @@ from seasoning.training import (
     Settings,
     TrainingAttack,
     make_objective,
+    require_images,
     train,
     validator,
 )
@@ -87,6 +88,7 @@ def prepare(
     _check_start(name, spec, init)
     known_trackers(trackers)
     parts = _images(spec)
+    require_images(settings, len(parts["train"]))
     model, start = _network(spec, parts["train"], init)
     threats = [Threat.parse(text) for text in spec.threats]
     steps = 0 if spec.attack is None else spec.attack.steps

@@ -17,7 +17,7 @@ from seasoning.training.objectives import (
     sat,
 )
 from seasoning.training.report import Report
-from seasoning.training.settings import Settings
+from seasoning.training.settings import Settings, require_images
 from seasoning.training.steepest import multi_steepest
 from seasoning.training.validation import Scores, validator
 
@@ -41,6 +41,7 @@ __all__ = [
     "msd",
     "multi_steepest",
     "nominal",
+    "require_images",
     "sat",
     "train",
     "validator",

@@ -25,7 +25,7 @@ from seasoning.training.accelerating import accelerator_for, seeded, tracked
 from seasoning.training.augment import crop_and_flip
 from seasoning.training.objectives import Lowered, Objective
 from seasoning.training.report import Clock, Report
-from seasoning.training.settings import Settings, rate_share
+from seasoning.training.settings import Settings, rate_share, require_images
 from seasoning.training.state import read_state, write_state
 from seasoning.training.validation import Scores
 
@@ -98,11 +98,7 @@ def train(
     """
     if not objectives:
         raise BadInput("no objectives: give one for each epoch")
-    if settings.batch_size > len(samples):
-        raise BadInput(
-            f"batch_size={settings.batch_size} with {len(samples)} training images: set batch_size to {len(samples)} "
-            "or less"
-        )
+    require_images(settings, len(samples))
     accelerator = accelerator_for(settings.precision, device, trackers, logs)
     run = _Run(model, samples, objectives, settings, seed, accelerator, resume, dict(identity or {}))
     with tracked(accelerator, trackers), seeded(accelerator.device, seed):

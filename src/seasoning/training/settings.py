@@ -8,7 +8,7 @@ from typing import Literal
 from seasoning.errors import BadInput
 
 
-__all__ = ["Settings", "cosine_rate", "rate_share", "step_rate"]
+__all__ = ["Settings", "cosine_rate", "rate_share", "require_images", "step_rate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,18 @@ class Settings:
                 f"impossible settings {', '.join(wrong)}: accumulate goes up to batch_size, ingredient 'ema' wants a "
                 "decay ema below 1, nesterov a momentum, schedule 'step' rising milestones and 'cosine' none"
             )
+
+
+def require_images(settings: Settings, images: int) -> None:
+    """Refuse a batch larger than the data set.
+
+    Raises:
+        BadInput: saying what to set.
+    """
+    if settings.batch_size > images:
+        raise BadInput(
+            f"batch_size={settings.batch_size} with {images} training images: set batch_size to {images} or less"
+        )
 
 
 def rate_share(settings: Settings, step: int, per_epoch: int, epochs: int) -> float:
