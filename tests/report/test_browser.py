@@ -16,7 +16,7 @@ from seasoning.report.tables import spoken_weights
 from seasoning.store import Store
 from tests.report.browser import complaints, display, move_sliders, requests, show
 from tests.report.runs import made_run
-from tests.report.test_explorer import exact_best, random_states
+from tests.report.test_explorer import exact_best, random_states, tied_board
 
 
 WIDE, PHONE = (1280, 900), (360, 740)
@@ -75,6 +75,13 @@ def test_so_they_do_among_many_soups(
         assert all(one == other for one, other in chosen)
         assert len({one for one, _ in chosen}) > 2
         assert complaints(browser) == []
+
+
+def test_of_equal_scores_the_most_even_mix_wins(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    page = tmp_path / "board.html"
+    page.write_text(board_page(tied_board(), "ties"), encoding="utf-8")
+    show(browser, page)
+    assert [move_sliders(browser, [each, each], 0) for each in (1, 3, 7)] == [2, 2, 2]
 
 
 def test_the_soup_is_shown_with_its_numbers_and_its_command(

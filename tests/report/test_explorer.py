@@ -57,6 +57,18 @@ def test_the_choice_is_that_of_exact_arithmetic(results: Results, seed: int) -> 
         assert len({one for one, _ in found}) > 2
 
 
+def tied_board() -> Board:
+    """Soups of equal scores by other counts: 0.3 + 0.3 and 0.1 + 0.5, which floating point adds up differently."""
+    columns = [Column("clean", CLEAN, 10, 0), Column("fog", "shift", 10, 0)]
+    weights = np.array([[1.0, 0.0], [0.25, 0.75], [0.5, 0.5], [0.5, 0.5]])
+    return Board(columns, ["a", "b"], ["a.pt", "b.pt"], weights, np.array([[3, 3], [1, 5], [5, 1], [3, 3]]), {})
+
+
+def test_of_equal_scores_the_most_even_mix_wins_and_then_the_first() -> None:
+    for importances in ([1, 1], [7, 7], [3, 3]):
+        assert best(tied_board(), importances, 0) == exact_best(tied_board(), importances, 0) == 2
+
+
 def test_presets_choose_the_soups_of_the_tables(results: Results) -> None:
     known = board(results)
     place = best(known, starting_point(known.columns), 0)
