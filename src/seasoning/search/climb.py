@@ -85,11 +85,18 @@ def _measure(points: Sequence[Weights], goal: Goal, size: int | None, met: dict[
     if not points:
         return []
     answers = yield [Proposal(point, goal.tasks, size, rough=size is not None) for point in points]
-    scores = [goal.score(answer) for answer in answers]
+    scores = [goal.score(answer) if size is None else _likely_score(goal, answer) for answer in answers]
     reached = math.inf if size is None else size
     for point, score in zip(points, scores, strict=True):
         met[point] = max(met.get(point, (reached, score)), (reached, score), key=lambda each: each[0])
     return scores
+
+
+def _likely_score(goal: Goal, answer: Answer) -> float:
+    """The score on a few samples, where a limit that is missed by less than a standard error may still be kept."""
+    if goal.score(answer) < 0 and goal.shortfall(answer) <= 1:
+        return float(goal.values(answer)[1].mean())
+    return goal.score(answer)
 
 
 def _best(met: dict[Weights, tuple[float, float]], count: int) -> list[Weights]:
