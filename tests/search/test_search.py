@@ -152,6 +152,16 @@ def test_a_climb_takes_a_small_share_of_the_grid() -> None:
     assert landscape.measured() <= 0.05 * len(points) * 1000
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_climb_goes_along_a_limit(seed: int) -> None:
+    landscape = Landscape(FOUR, 400, seed)
+    points, goal = simplex(4, 10), Objective("blur", (Term(("blur",)),), (Limit(("clean",), 0.8),))
+    found = run_strategy(climb(points, [goal], 400), landscape.answer)
+    chosen = max(goal.score(answer) for each, answer in found if each.samples is None)
+    truth = max(goal.score({task: landscape.outcomes(point, task) for task in goal.tasks}) for point in points)
+    assert truth - chosen <= 0.03
+
+
 def test_a_climb_measures_as_many_soups_in_full_as_asked() -> None:
     landscape = Landscape({"clean": (1.0, 0.0, 0.0, 0.0)}, 200)
     run_strategy(climb(simplex(4, 10), [accuracy_on("clean")], 200, finalists=5), landscape.answer)

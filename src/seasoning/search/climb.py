@@ -73,23 +73,36 @@ def _round(
     """Neighbours meet the best soup on more and more samples; at most one is left, and measured on all: its score."""
     left = list(fresh)
     for number, size in enumerate(sizes, start=1):
-        at_best, *scores = yield from _measure([best, *left], goal, size, met)
+        at_best, *scores = yield from _measure([best, *left], goal, size, met, lenient=met[best][1] >= 0)
         ranked = sorted(zip(scores, left, strict=True), key=lambda each: -each[0])
         count = 1 if number == len(sizes) else math.ceil(keep * len(left))
         left = [point for score, point in ranked[:count] if score >= at_best]
     return (yield from _measure(left, goal, None, met))
 
 
-def _measure(points: Sequence[Weights], goal: Goal, size: int | None, met: dict[Weights, tuple[float, float]]) -> Moves:
+def _measure(
+    points: Sequence[Weights],
+    goal: Goal,
+    size: int | None,
+    met: dict[Weights, tuple[float, float]],
+    lenient: bool = False,
+) -> Moves:
     """Scores of points on some samples, or on all of them."""
     if not points:
         return []
     answers = yield [Proposal(point, goal.tasks, size, rough=size is not None) for point in points]
-    scores = [goal.score(answer) for answer in answers]
+    scores = [_likely_score(goal, answer) if lenient else goal.score(answer) for answer in answers]
     reached = math.inf if size is None else size
     for point, score in zip(points, scores, strict=True):
         met[point] = max(met.get(point, (reached, score)), (reached, score), key=lambda each: each[0])
     return scores
+
+
+def _likely_score(goal: Goal, answer: Answer) -> float:
+    """The score on a few samples, where a limit that is missed by less than a standard error may still be kept."""
+    if goal.score(answer) < 0 and goal.shortfall(answer) <= 1:
+        return float(goal.values(answer)[1].mean())
+    return goal.score(answer)
 
 
 def _best(met: dict[Weights, tuple[float, float]], count: int) -> list[Weights]:
