@@ -145,7 +145,9 @@ class _Kitchen:
             recipe.name: {
                 "threat": None if recipe.threat is None else str(recipe.threat),
                 "fingerprint": mark,
-                "training": [trained[recipe.name].epoch, trained[recipe.name].epochs],
+                "training": [trained[recipe.name].epoch, len(recipe.objectives)],
+                "curve": [each._asdict() for each in trained[recipe.name].scores],
+                "passes": {"gradients": recipe.gradients},
             }
             for recipe, mark in zip(self._recipes, self._fingerprints, strict=True)
         }

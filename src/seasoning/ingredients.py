@@ -17,7 +17,7 @@ from seasoning.data import SOURCES, Samples, load_source, split_samples
 from seasoning.errors import BadInput
 from seasoning.models import Classifier, build_model
 from seasoning.threat import Threat
-from seasoning.training import Objective, Settings, TrainingAttack, adversarial, nominal, train, validator
+from seasoning.training import Objective, Scores, Settings, TrainingAttack, adversarial, nominal, train, validator
 
 
 __all__ = [
@@ -43,6 +43,7 @@ class Recipe(NamedTuple):
         objectives: One for each epoch.
         rate: Peak learning rate.
         work: Passes that an epoch takes, roughly.
+        gradients: Passes of single images with a gradient that the training takes, to the image or to the parameters.
     """
 
     name: str
@@ -50,14 +51,15 @@ class Recipe(NamedTuple):
     objectives: Sequence[Objective]
     rate: float
     work: float
+    gradients: int
 
 
 class Prepared(NamedTuple):
-    """Parameters of an ingredient, and the epoch they are from (from 1) of how many."""
+    """Parameters of an ingredient, the epoch they are from (from 1), and the validation scores of all epochs."""
 
     state: State
     epoch: int
-    epochs: int
+    scores: list[Scores]
 
 
 def recipes(spec: RunSpec) -> list[Recipe]:
@@ -83,7 +85,9 @@ def recipes(spec: RunSpec) -> list[Recipe]:
         passes = 3 * spec.data.train
         if threat is not None:
             passes += training.attack_steps * (2 * spec.data.train + spec.data.validation)
-        made.append(Recipe(name, threat, objectives, rate, passes))
+        attacked = sum(each is not clean[0] for each in objectives)
+        gradients = spec.data.train * (len(objectives) + attacked * training.attack_steps)
+        made.append(Recipe(name, threat, objectives, rate, passes, gradients))
     return made
 
 
@@ -112,10 +116,10 @@ def prepare_ingredient(
     """
     path = folder / f"{recipe.name}.safetensors"
     if path.exists():
-        epoch, epochs = _told(path)
-        for _ in range(epochs):
+        epoch, scores = _told(path)
+        for _ in scores:
             advance()
-        return Prepared(dict(load_ingredient(path)), epoch, epochs)
+        return Prepared(dict(load_ingredient(path)), epoch, scores)
     # Initialization draws from torch's global generator: fork it, so that nothing outside notices.
     with torch.random.fork_rng():
         torch.manual_seed(spec.seed)
@@ -135,11 +139,11 @@ def prepare_ingredient(
         # A run measures on the processor, and so gives the same numbers everywhere.
         device="cpu",
     )
-    told = {"name": recipe.name, "epoch": trained.epoch + 1, "epochs": len(recipe.objectives)}
+    told = {"name": recipe.name, "epoch": trained.epoch + 1, "scores": trained.scores}
     metadata = ingredient_metadata(model, threats, spec.training.architecture, told)
     save_state(trained.state, path, metadata)
     unfinished.unlink(missing_ok=True)
-    return Prepared(trained.state, trained.epoch + 1, len(recipe.objectives))
+    return Prepared(trained.state, trained.epoch + 1, trained.scores)
 
 
 def settings_of(spec: RunSpec, rate: float) -> Settings:
@@ -194,9 +198,8 @@ def network_for(spec: RunSpec, samples: Samples, state: State | None) -> Classif
     return build_model(spec.training.architecture, num_classes=samples.classes, in_chans=channels, state=state)
 
 
-def _told(path: Path) -> tuple[int, int]:
-    metadata = read_metadata(path)
-    if _METADATA not in metadata:
+def _told(path: Path) -> tuple[int, list[Scores]]:
+    about = json.loads(read_metadata(path).get(_METADATA, "{}"))
+    if "scores" not in about:
         raise BadInput(f"{path} was not written by this run: remove it, and it is trained again")
-    about = json.loads(metadata[_METADATA])
-    return about["epoch"], about["epochs"]
+    return about["epoch"], [Scores(*each) for each in about["scores"]]
