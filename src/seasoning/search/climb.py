@@ -50,7 +50,10 @@ def _climb(points: Sequence[Weights], goal: Goal, sizes: Sequence[int], keep: fl
     # How far each soup came, in samples, and its score there; what was measured on all comes first.
     met: dict[Weights, tuple[float, float]] = {}
     yield from _measure(starts(points), goal, sizes[-1], met)
-    yield from _measure(_best(met, 2), goal, None, met)
+    first = yield from _measure(_best(met, 2), goal, None, met)
+    if max(first) < 0:
+        # Where these miss a limit, another start may keep to it.
+        yield from _measure(_best(met, len(met))[2:], goal, None, met)
     (best,) = _best(met, 1)
     for move in _MOVES:
         while fresh := [point for point in neighbours(points, best, move) if point not in met]:
