@@ -218,5 +218,5 @@ def test_a_c_version_is_made_and_measured_in_a_table(finished: Path, tmp_path: P
         *("evaluate", tmp_path / "grey.safetensors", "--arch", f"{code}:network", "--out", tmp_path / "e"),
         *("--data", tmp_path / "pets", "--data", out),
     )
-    assert re.search(r"# FP +[│┃|] +pets +[│┃|] +pets-c +[│┃|] +MEAN", printed), printed
+    assert re.search(r"# FP +pets +pets-c +MEAN\n", printed), printed
     assert "measured at 8 x 8 pixels" in printed

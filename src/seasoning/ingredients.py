@@ -183,12 +183,12 @@ def ingredient_metadata(
 
 
 def training_images(data: str) -> Samples:
-    """The training split of a known data set, or a whole folder of images.
+    """The training split of a known data set or of CIFAR, or a whole folder of images.
 
     Raises:
         As `load_source`.
     """
-    samples = load_source(data)
+    samples = load_source(data, split="train")
     return split_samples(samples, RunSpec().data.sizes())["train"] if data in SOURCES else samples
 
 

@@ -182,10 +182,10 @@ def _images(spec: RecipeSpec) -> dict[str, Samples]:
     data = spec.data
     if spec.smoke:
         samples = _made(data.classes, data.shape)
-    elif data.source not in SOURCES and not Path(data.source).is_dir():
+    elif data.source not in SOURCES and not Path(data.source).exists():
         raise BadInput(
-            f"no training images at {data.source!r}: name a folder that has a folder of images for each class with "
-            f"--data, or a known data set ({', '.join(SOURCES)})"
+            f"no training images at {data.source!r}: name a folder that has a folder of images for each class, or "
+            f"CIFAR in any of its forms, with --data, or a known data set ({', '.join(SOURCES)})"
         )
     else:
         samples = training_images(data.source)

@@ -12,7 +12,9 @@ import torch
 from seasoning.data.listing import Listing
 from seasoning.data.reading import read_samples
 from seasoning.data.sets import find_set, shortfall
+from seasoning.data.sources import load_source
 from seasoning.errors import BadInput
+from seasoning.ingredients import training_images
 from tests.data.trees import save_coded
 
 
@@ -100,6 +102,14 @@ def test_batches(tmp_path: Path, form: str, packed: str) -> None:
     assert samples.x[:, 2, 31, 31].tolist() == [200] * 3
     assert len(samples.ids.unique()) == 3
     assert shortfall(listing, kind) is not None
+
+
+def test_training_takes_the_rows_to_train_on(tmp_path: Path) -> None:
+    python10(tmp_path / "py")
+    trained, measured = training_images(str(tmp_path / "py")), load_source(str(tmp_path / "py"))
+    assert (trained.name, trained.y.tolist()) == ("cifar10/train", [1, 9, 2, 9, 3, 9, 4, 9, 5, 9])
+    assert (measured.name, measured.y.tolist()) == ("cifar10/test", [3, 8, 0])
+    assert not set(trained.ids.tolist()) & set(measured.ids.tolist())
 
 
 def test_both_forms_are_the_same_samples(tmp_path: Path) -> None:

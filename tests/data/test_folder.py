@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from seasoning.data import load_source
-from seasoning.data.folder import load_folder
 from seasoning.errors import BadInput
 
 
@@ -30,7 +29,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_classes_are_the_folders_in_the_order_of_their_characters(root: Path) -> None:
-    samples = load_folder(root)
+    samples = load_source(str(root))
     assert (samples.name, samples.classes, samples.x.dtype) == ("pets", 3, torch.uint8)
     assert tuple(samples.x.shape) == (4, 3, 4, 5)
     assert samples.y.tolist() == [0, 1, 1, 2]
@@ -40,25 +39,21 @@ def test_classes_are_the_folders_in_the_order_of_their_characters(root: Path) ->
 
 
 def test_ids_survive_a_move_and_newcomers(root: Path, tmp_path: Path) -> None:
-    before = load_folder(root)
+    before = load_source(str(root))
     moved = tmp_path / "elsewhere" / "pets"
     shutil.copytree(root, moved)
     save(moved / "bee/0.png", 7)
-    after = load_folder(moved)
+    after = load_source(str(moved))
     known = {sample: image for sample, image in zip(after.ids.tolist(), after.x, strict=True)}
     assert len(known) == 5
     for sample, image in zip(before.ids.tolist(), before.x, strict=True):
         assert torch.equal(known[sample], image)
 
 
-def test_a_folder_is_a_source_too(root: Path) -> None:
-    assert torch.equal(load_source(str(root)).x, load_folder(root).x)
-
-
 def test_numbered_folders_are_classes_in_the_order_of_their_values(tmp_path: Path) -> None:
     for number in ("10", "9", "2", "1"):
         save(tmp_path / "digits" / number / "a.png", int(number))
-    samples = load_folder(tmp_path / "digits")
+    samples = load_source(str(tmp_path / "digits"))
     assert samples.y.tolist() == [0, 1, 2, 3]
     assert samples.x[:, 0, 2, 2].tolist() == [1, 2, 9, 10]
 
@@ -75,7 +70,7 @@ def test_images_of_every_kind_become_rgb_of_8_bits(root: Path) -> None:
     Image.fromarray(np.full((4, 5, 4), (0, 255, 255, 0), dtype=np.uint8), mode="CMYK").save(folder / "4cmyk.tif")
     Image.fromarray(np.full((4, 5, 4), (1, 2, 3, 0), dtype=np.uint8)).save(folder / "5clear.png")
     Image.fromarray(np.full((4, 5), True)).save(folder / "6bit.png")
-    samples = load_folder(root)
+    samples = load_source(str(root))
     found = samples.x[samples.y == 1][:, :, 2, 2].tolist()
     white = [255, 255, 255]
     assert found == [[51, 51, 51], [78, 78, 78], [10, 20, 30], [255, 0, 0], [1, 2, 3], white]
@@ -84,7 +79,7 @@ def test_images_of_every_kind_become_rgb_of_8_bits(root: Path) -> None:
 def test_hidden_folders_and_other_files_are_passed_over(root: Path) -> None:
     save(root / ".cache" / "1.png", 9)
     (root / "cat" / "notes.txt").write_text("lovely")
-    assert len(load_folder(root)) == 4
+    assert len(load_source(str(root))) == 4
 
 
 @pytest.mark.parametrize("fault", ["empty", "no images", "text", "cut", "size", "float"])
@@ -110,4 +105,4 @@ def test_what_is_wrong_is_named(root: Path, tmp_path: Path, fault: str) -> None:
     else:
         save(root / "cat" / "2.png", 3, size=(6, 4))
     with pytest.raises(BadInput, match=words.get(fault, "expected a folder for each class with images in it")):
-        load_folder(root)
+        load_source(str(root))

@@ -1,34 +1,13 @@
 """Images in one folder for each class: the practitioner's case."""
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from seasoning.data.listing import Listing, Place, Tree, listed, read_tree
-from seasoning.data.reading import read_samples
-from seasoning.data.samples import Samples
+from seasoning.data.listing import Listing, Place, Tree, listed
 from seasoning.errors import BadInput
 
 
-__all__ = ["class_folders", "load_folder", "ordered_classes", "tree_listing"]
-
-
-def load_folder(root: Path) -> Samples:
-    """All images under a folder that has a folder for each class, decoded into memory as they are.
-
-    Classes are the folders' names in the order of their characters, or of their values where all are whole numbers. The
-    id of an image derives from its path inside the root without the suffix, so it stays the same when the root moves
-    or other images come and go.
-
-    Args:
-        root: Such as `cifar10/test`, with `cifar10/test/airplane/0000.jpg` in it; or such a folder as a tar archive.
-
-    Returns:
-        Images as RGB, `(N, 3, H, W)` uint8.
-
-    Raises:
-        BadInput: no classes, a class without images, a file that is no image, or images of different sizes.
-    """
-    return read_samples(tree_listing(read_tree(root)))
+__all__ = ["class_folders", "ordered_classes", "tree_listing"]
 
 
 def tree_listing(tree: Tree, class_names: Sequence[str] | None = None, name: str | None = None) -> Listing:

@@ -37,8 +37,12 @@ def load_digits() -> Samples:
 SOURCES: dict[str, Callable[[], Samples]] = {"digits": load_digits}
 
 
-def load_source(name: str) -> Samples:
+def load_source(name: str, *, split: str = "test") -> Samples:
     """All samples of a named data set, or of a folder or an archive that `find_set` knows, at the size they have.
+
+    Args:
+        name: Of the data set, or its place.
+        split: Of CIFAR, which has both in one place: `"train"` or `"test"`.
 
     Raises:
         UnknownName: there is no such data set or folder.
@@ -48,7 +52,7 @@ def load_source(name: str) -> Samples:
         return SOURCES[name]()
     if not Path(name).exists():
         raise UnknownName("data set", name, SOURCES)
-    found = find_set(Path(name))
+    found = find_set(Path(name), split=split)
     if len(found.parts) > 1:
         raise BadInput(f"{name} holds {len(found.parts)} sets, such as {found.parts[0].name}: give the folder of one")
     return read_samples(found.parts[0].open())
