@@ -18,7 +18,8 @@ from seasoning.checkpoint import fingerprint, load_ingredient
 from seasoning.config import RunSpec, resolve
 from seasoning.errors import BadInput, RunConflict, UnknownName
 from seasoning.outcomes import Measurement, ModelKey, Outcomes
-from seasoning.report import Results, union_soup, wanted
+from seasoning.report import Results, union_soup, wanted, write_report
+from seasoning.run_folder import STORE
 from seasoning.soup import MixReport, mix
 from seasoning.store import Store
 from tests.test_single import measured
@@ -271,8 +272,8 @@ def test_progress_reaches_its_end_and_never_falls(tmp_path: Path) -> None:
 
 def test_reports_of_no_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no run in"):
-        experiment.rewrite_report(tmp_path)
-    with Store(tmp_path / "outcomes.sqlite"):
+        write_report(tmp_path / STORE, tmp_path)
+    with Store(tmp_path / STORE):
         pass
     with pytest.raises(BadInput, match="no run with trained ingredients"):
-        experiment.rewrite_report(tmp_path)
+        write_report(tmp_path / STORE, tmp_path)

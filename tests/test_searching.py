@@ -1,5 +1,6 @@
 """Searches as their users start them, on a few digits and two small networks."""
 
+import html
 import os
 import re
 import shutil
@@ -363,6 +364,12 @@ def test_the_command_prints_what_it_found(files: dict[str, str], tmp_path: Path)
     assert "where 50 % are asked for" in printed
     assert "points lost by choosing on fewer images: 2:" in printed
     assert f"soup: {out / 'soup-digits-linf-0.1.safetensors'}" in printed
+    assert f"page: {out / 'report.html'}" in printed
+    # The page tells of the same soup, with the same number on images that did not choose it.
+    best, interval = re.findall(r"1\. (.*?) {2,}\S+ \[.*?\] +(\S+ \[.*?\])", printed)[0]
+    page = html.unescape((out / "report.html").read_text())
+    assert best in page
+    assert interval in page
     code, printed = run("--objective", "digits@l1:9")
     assert code == 2
     assert "measure it: add its data, shift or threat" in printed

@@ -30,9 +30,8 @@ from seasoning.report import (
     verdict,
     wanted,
     write_page,
-    write_report,
 )
-from seasoning.run_folder import STORE, check_folder, claimed, opened
+from seasoning.run_folder import PAGE, check_folder, claimed, opened
 from seasoning.search import Proposal, grid, run_strategy, simplex
 from seasoning.selection import mean_over, union_over
 from seasoning.soup import Ensemble, check_mixable, mix, soup_metadata
@@ -40,11 +39,11 @@ from seasoning.store import Store
 from seasoning.threat import Threat
 
 
-__all__ = ["Finished", "rewrite_report", "run"]
+__all__ = ["Finished", "run"]
 
 Watch = Callable[[str, float, float], None]  # what is being done, work done, work in all
 
-_PAGE, _SOUP, _INGREDIENTS = "report.html", "soup.safetensors", "ingredients"
+_SOUP, _INGREDIENTS = "soup.safetensors", "ingredients"
 # What stands for the passes of an attack that fooled samples save; only the progress bar rests on it.
 _SAVED = 0.5
 # How many times the passes of the default attack the confirming one takes, as roughly.
@@ -89,7 +88,7 @@ def run(spec: RunSpec | None, folder: Path, *, watch: Watch) -> Finished:
         kitchen.test(wanted(results))
         results = Results(store)
         soup = kitchen.write_soup(union_soup(results).weights)
-        page = write_page(results, folder / _PAGE)
+        page = write_page(results, folder / PAGE)
         kitchen.meter.finish("done")
         tables = threats_table(results), shifts_table(results)
         answers = (
@@ -98,15 +97,6 @@ def run(spec: RunSpec | None, folder: Path, *, watch: Watch) -> Finished:
             f"Shifts. {shift_verdict(results)}",
         )
         return Finished(tables, answers, page, soup, spec.smoke)
-
-
-def rewrite_report(folder: Path) -> Path:
-    """Write the page of a run again, from its store alone; of an unfinished one what is there.
-
-    Raises:
-        BadInput: there is no run in the folder, or one without ingredients yet.
-    """
-    return write_report(folder / STORE, folder)[0][0]
 
 
 class _Kitchen:

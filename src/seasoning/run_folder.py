@@ -13,9 +13,9 @@ from seasoning.errors import RunConflict
 from seasoning.store import Store
 
 
-__all__ = ["STORE", "check_folder", "claimed", "opened"]
+__all__ = ["PAGE", "STORE", "check_folder", "claimed", "opened"]
 
-STORE = "outcomes.sqlite"
+STORE, PAGE = "outcomes.sqlite", "report.html"
 _LOCK = ".lock"
 
 

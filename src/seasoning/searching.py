@@ -20,8 +20,9 @@ from seasoning.metrics import Estimate
 from seasoning.models import Classifier, build_model
 from seasoning.outcomes import Outcomes
 from seasoning.plans import SearchPlan, objectives_of, points_of
+from seasoning.report import Results, write_page
 from seasoning.resident import Resident
-from seasoning.run_folder import STORE, check_folder, claimed
+from seasoning.run_folder import PAGE, STORE, check_folder, claimed
 from seasoning.search import STRATEGIES, Proposal, Weights, all_tasks, rehearse, run_strategy, starts
 from seasoning.selection import (
     Candidate,
@@ -58,14 +59,14 @@ def search(
     watch: Callable[[str, float, float], None],
     say: Callable[[str], None],
 ) -> Found:
-    """Search the soups that are best on a few labelled images, and measure them on all others.
+    """Search the soups that are best on a few labelled images, measure them on all others, and write the page.
 
     What the folder knows is not measured again, so a search that was cut off goes on where it was, and another plan for
     the same ingredients uses what is there.
 
     Args:
         plan: The search.
-        folder: Where outcomes and soups are written.
+        folder: Where outcomes, soups and the page are written.
         watch: Told what is being done and which soup leads, the work done and the work in all.
         say: Told the plan before the work.
 
@@ -90,7 +91,9 @@ def search(
         kitchen.note_ingredients(marks, classes)
         kitchen.announce(say, sum(tensor.nbytes for tensor in states[0].values()))
         kitchen.look()
-        return kitchen.answer()
+        found = kitchen.answer()
+        write_page(Results(store), folder / PAGE)
+        return found
 
 
 class _Search:

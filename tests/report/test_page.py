@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from seasoning.errors import BadInput
-from seasoning.experiment import rewrite_report
 from seasoning.report import Results, threats_table, verdict, write_page, write_report
 from seasoning.report.explorer import made_board
 from seasoning.report.page import board_page
 from seasoning.report.tables import percent
+from seasoning.run_folder import STORE
 from seasoning.store import Store
 from tests.report.runs import made_run
 
@@ -114,7 +114,7 @@ def test_writing_it_again_gives_the_same_bytes(finished: Path, tmp_path: Path) -
 
 def test_the_page_of_the_run_is_that_of_its_store(finished: Path) -> None:
     before = (finished / "report.html").read_bytes()
-    rewrite_report(finished)
+    write_report(finished / STORE, finished)
     assert (finished / "report.html").read_bytes() == before
 
 

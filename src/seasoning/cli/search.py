@@ -69,12 +69,14 @@ def search(
     given = {name: value for name, value in given.items() if value not in (None, {}, [])}
     asked = make_plan(given, settings or ()) if plan is None else read_plan(plan, given, settings or ())
     with progress() as watch:
+        from seasoning.run_folder import PAGE
         from seasoning.searching import search as run
 
         found = run(asked, out, watch=watch, say=lambda line: print(line, flush=True))
     for answered in found.answers:
         _print_answer(asked, answered)
     _print_front(asked, found)
+    print(f"\npage: {out / PAGE}")
     if found.smoke:
         print("\nSmoke run: it only tried the machinery, the numbers mean nothing.")
 
