@@ -109,7 +109,7 @@ def _print_answer(plan: "SearchPlan", answered: "Answered") -> None:
     from seasoning.report.tables import percent, points
 
     limits = "".join(
-        f", {' and '.join(each.tasks)} at least {100 * each.least:g} %" for each in answered.objective.limits
+        f", {' and '.join(each.told)} at least {100 * each.least:g} %" for each in answered.objective.limits
     )
     print(f"\n{answered.objective.name}{limits}: {answered.scope}")
     width = max(len(each.name) for each in (*answered.chosen, *answered.ingredients)) + 3
@@ -132,7 +132,7 @@ def _print_answer(plan: "SearchPlan", answered: "Answered") -> None:
         print(f"   1 scored {what}: a gap of {gap:+.1f} points")
     for limit, kept in zip(answered.objective.limits, best.limits, strict=True):
         on_others = "no images left" if kept.complement is None else percent(kept.complement)
-        what = f"{' and '.join(limit.tasks)}, where {100 * limit.least:g} % are asked for"
+        what = f"{' and '.join(limit.told)}, where {100 * limit.least:g} % are asked for"
         print(f"   1 on {what}: {percent(kept.selection)}, on the others {on_others}")
     lost = ", ".join(f"{point.n}: {100 * point.mean:.1f}" for point in answered.regret)
     print(f"   points lost by choosing on fewer images: {lost}\n   soup: {answered.soup}")
