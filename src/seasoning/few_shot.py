@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from seasoning.config import RunSpec
 from seasoning.data import SHIFTS, SOURCES, Samples, apply_shift, load_source, split_samples
 from seasoning.data.imagenet import wnids
+from seasoning.data.listing import Place
+from seasoning.data.reading import Known
 from seasoning.data.set_facts import FACTS
 from seasoning.errors import BadInput, UnknownName, nearest
 from seasoning.models import Classifier
@@ -30,6 +32,7 @@ from seasoning.threat import Threat
 __all__ = ["Part", "Sets", "Task", "load_tasks", "open_sets", "selection_order"]
 
 _OWN = ("folder", "folder-c")  # kinds whose classes are the names of folders
+_SHARING = ("imagenet", "imagenet-real")  # kinds of the same files
 _IN_RUN = "images"  # where a run keeps decoded images
 
 
@@ -148,12 +151,12 @@ def load_tasks(
         BadInput: images that cannot be read, of different shapes, or too many for the disk.
     """
     keep, every = _kept_on_disk(plan, sets, model, folder), sets.all()
-    parts, shape = {}, None
+    parts, shape, known = {}, None, _Decoded()
     for number, (name, opened) in enumerate(every.items()):
         if opened.kind is not None:
             watch(f"reading {name}", number, len(every))
         cache = folder / _IN_RUN if _owner(name, sets) in keep else None
-        parts[name] = _read(name, opened, plan, sets.classes, model, cache)
+        parts[name] = _read(name, opened, plan, sets.classes, model, cache, known)
         found = tuple(parts[name][0].samples.x.shape[1:])
         # Published sets have the size that was published, or that of the model; one's own may be anything.
         if opened.kind in (None, *_OWN) and found != (shape := shape or found):
@@ -222,8 +225,8 @@ def _require_fit(part: Opened, name: str, plan: SearchPlan, classes: Sequence[st
         )
     if not mine and (part.outputs, part.channels) != (len(classes), channels):
         raise BadInput(
-            f"data {name!r} wants a model of {part.outputs} classes and {part.channels} channels, {plan.main!r} one of "
-            f"{len(classes)} and {channels}: search over them apart, or name the model's classes in the plan's `classes`"
+            f"data {name!r} wants a model of {part.outputs} classes and {part.channels} channels, {plan.main!r} "
+            f"one of {len(classes)} and {channels}: search over them apart, or name the model's classes in `classes`"
         )
     if count < plan.shots:
         raise BadInput(
@@ -261,7 +264,13 @@ def _kept_on_disk(plan: SearchPlan, sets: Sets, model: Classifier, folder: Path)
 
 
 def _read(
-    name: str, opened: Opened, plan: SearchPlan, classes: Sequence[str], model: Classifier, cache: Path | None
+    name: str,
+    opened: Opened,
+    plan: SearchPlan,
+    classes: Sequence[str],
+    model: Classifier,
+    cache: Path | None,
+    known: "_Decoded",
 ) -> tuple[Part, Part | None, NDArray[np.int64]]:
     """The images that choose, those that only measure, and the ids of the first in their order; no others are read."""
     ids = opened.ids.numpy()
@@ -270,7 +279,9 @@ def _read(
 
     def part(wanted: NDArray[np.int64], what: str) -> Part:
         rows = np.flatnonzero(np.isin(ids, wanted)).tolist()
-        samples = _numbered(opened, opened.read(model, rows=rows, cache=cache), classes)
+        read = opened.read(model, rows=rows, cache=cache, known=known.of(opened, model))
+        known.keep(opened, model, rows, read)
+        samples = _numbered(opened, read, classes)
         samples = replace(samples, name=f"{name}/{what}", batch_size=plan.batch_size)
         return Part(samples, samples.fingerprint())
 
@@ -291,6 +302,33 @@ def _numbered(opened: Opened, samples: Samples, classes: Sequence[str]) -> Sampl
     places = torch.tensor([classes.index(each) for each in names])
     valid = None if samples.valid is None else torch.where(samples.valid < 0, -1, places[samples.valid])
     return replace(samples, y=places[samples.y], valid=valid, classes=len(classes))
+
+
+class _Decoded:
+    """Pixels of the photographs that two data sets share, so that the second need not decode them."""
+
+    def __init__(self) -> None:
+        self._there: dict[tuple[str, str, int], tuple[torch.Tensor, int]] = {}
+
+    def of(self, opened: Opened, model: Classifier) -> Known | None:
+        """What is known of a set's photographs."""
+        if opened.kind not in _SHARING:
+            return None
+        view = repr(opened.view(model))
+
+        def known(place: Place) -> torch.Tensor | None:
+            found = self._there.get((view, place.path, place.offset))
+            return None if found is None else found[0][found[1]]
+
+        return known
+
+    def keep(self, opened: Opened, model: Classifier, rows: Sequence[int], read: Samples) -> None:
+        """Remember a set's photographs, unless some could not be read."""
+        listing = opened.listing
+        if opened.kind in _SHARING and listing is not None and len(rows) == len(read):
+            view = repr(opened.view(model))
+            places = (listing.places[row] for row in rows)
+            self._there |= {(view, each.path, each.offset): (read.x, number) for number, each in enumerate(places)}
 
 
 def _shifted(samples: Samples, shift: str) -> Part:

@@ -14,7 +14,7 @@ from seasoning.config import RunSpec
 from seasoning.data import SOURCES, SPLITS, Samples, load_source, split_samples
 from seasoning.data.decoding import Photo, View, Whole, image_size
 from seasoning.data.listing import Listing
-from seasoning.data.reading import read_samples
+from seasoning.data.reading import Known, read_samples
 from seasoning.data.set_facts import FACTS
 from seasoning.data.sets import find_set, shortfall
 from seasoning.errors import BadInput, UnknownName
@@ -156,6 +156,7 @@ class Opened:
         *,
         rows: Sequence[int] | None = None,
         cache: Path | None = None,
+        known: Known | None = None,
     ) -> Samples:
         """Its samples as this model sees them.
 
@@ -164,6 +165,7 @@ class Opened:
             on_images: Told how many images are decoded, now and then.
             rows: Which samples, by their places in the listing; by default all. The others are not decoded.
             cache: Folder that keeps decoded images, where the options name none.
+            known: Gives the pixels of images that were decoded before in the same view, and `None` of others.
         """
         if self._made is not None:
             return self._made if rows is None else self._made.take(torch.tensor(rows), self._made.name)
@@ -182,6 +184,7 @@ class Opened:
             cache=options.cache or cache,
             skip_damaged=options.skip_damaged,
             on_images=on_images,
+            known=known,
         )
 
 
