@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from seasoning.checkpoint import save_state
 from seasoning.cli import app
 from seasoning.data import Samples, apply_shift
+from seasoning.data.decoding import decode_all
 from seasoning.data.imagenet import wnids
 from seasoning.errors import BadInput, SeasoningError
 from seasoning.few_shot import Task, load_tasks, open_sets
