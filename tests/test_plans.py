@@ -119,6 +119,6 @@ def test_files_that_are_no_plan_are_told(tmp_path: Path) -> None:
 
 def test_the_plan_of_the_documentation_is_one() -> None:
     text = (Path(__file__).parents[1] / "docs" / "search.md").read_text()
-    (block,) = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    block = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)[0]
     plan = make_plan(tomllib.loads(block))
     assert [each.name for each in objectives_of(plan)] == ["careful union", "mostly clean"]

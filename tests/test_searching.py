@@ -21,7 +21,7 @@ from seasoning.checkpoint import State, fingerprint, load_ingredient, save_state
 from seasoning.data import Samples
 from seasoning.errors import BadInput, RunConflict, SeasoningError
 from seasoning.evaluation import evaluate
-from seasoning.few_shot import load_tasks, selection_order
+from seasoning.few_shot import Task, load_tasks, open_sets, selection_order
 from seasoning.found import Found
 from seasoning.models import build_model
 from seasoning.plans import SearchPlan, make_plan
@@ -60,6 +60,13 @@ def content(files: dict[str, str], **changes: Any) -> dict[str, Any]:
 
 def found(plan: SearchPlan, folder: Path, said: list[str] | None = None) -> Found:
     return search(plan, folder, watch=lambda doing, done, total: None, say=(said if said is not None else []).append)
+
+
+def tasks_of(plan: SearchPlan, folder: Path = Path()) -> dict[str, Task]:
+    """What a search measures its soups on."""
+    sets = open_sets(plan)
+    model = build_model(plan.architecture, num_classes=len(sets.classes), in_chans=sets.channels)
+    return load_tasks(plan, sets, model, folder)
 
 
 @pytest.fixture(scope="session")
@@ -135,14 +142,14 @@ def test_what_is_known_is_never_measured_again(
 def test_a_grid_finds_what_brute_force_finds(files: dict[str, str], tmp_path: Path) -> None:
     plan = make_plan(content(files, threats=[], shifts=[], strategy="grid", others=0))
     (answer,) = found(plan, tmp_path / "run").answers
-    tasks, classes = load_tasks(plan)
+    tasks = tasks_of(plan)
     samples = tasks["digits"].selection.samples
     states = [load_ingredient(path) for path in files.values()]
     scores = {}
     for share in (1, 0.75, 0.5, 0.25, 0):
         state = mix(states, (share, 1 - share))
         scores[share, 1 - share] = float(
-            evaluate(build_model("resnet_small", num_classes=classes, state=state), samples).correct.mean()
+            evaluate(build_model("resnet_small", num_classes=10, state=state), samples).correct.mean()
         )
     assert answer.scope == "among all 5 soups of the space"
     assert answer.chosen[0].judged.selection.value == pytest.approx(max(scores.values()))
@@ -206,7 +213,7 @@ def test_bfloat16_looks_around_and_full_precision_decides(files: dict[str, str],
         assert {each.precision for each in store.measurements()} == {"full", "bf16"}
     best = answer.chosen[0]
     assert best.rough is not None
-    samples = load_tasks(plan)[0]["digits"].selection.samples
+    samples = tasks_of(plan)["digits"].selection.samples
     state = mix([load_ingredient(path) for path in files.values()], best.weights)
     full = evaluate(build_model("resnet_small", num_classes=10, state=state), samples)
     assert best.judged.selection.value == full.correct.mean()
@@ -287,8 +294,7 @@ def test_a_folder_with_unknown_classes_is_told(files: dict[str, str], tmp_path: 
 def test_a_folder_with_some_of_the_classes_is_numbered_as_the_model_does(files: dict[str, str], tmp_path: Path) -> None:
     folder = picture_folder(tmp_path / "cartoons", ["3", "7"], 3)
     plan = make_plan(content(files, data={"cartoons": folder}, classes=[str(n) for n in range(10)], shots=4))
-    tasks, classes = load_tasks(plan.model_copy(update={"others": None}))
-    assert classes == 10
+    tasks = tasks_of(plan.model_copy(update={"others": None}))
     task = tasks["cartoons"]
     assert task.others is not None
     labels = torch.cat([task.selection.samples.y, task.others.samples.y])
@@ -300,9 +306,9 @@ def test_folders_are_looked_for_beside_the_plan_and_known_names_first(files: dic
     picture_folder(tmp_path / "cartoons", ["3", "7"], 3)
     (tmp_path / "digits").mkdir()
     here = {"folder": str(tmp_path), "shots": 4, "shifts": [], "threats": []}
-    tasks, _ = load_tasks(make_plan(content(files, data={"cartoons": "cartoons"}, **here)))
+    tasks = tasks_of(make_plan(content(files, data={"cartoons": "cartoons"}, **here)))
     assert tasks["cartoons"].selection.samples.x.shape[1:] == (3, 8, 8)
-    assert load_tasks(make_plan(content(files, **here)))[0]["digits"].selection.samples.x.shape[1:] == (1, 8, 8)
+    assert tasks_of(make_plan(content(files, **here)))["digits"].selection.samples.x.shape[1:] == (1, 8, 8)
 
 
 def test_a_full_disk_is_told_before_the_work(files: dict[str, str], small_disk: Path) -> None:
@@ -320,7 +326,7 @@ def test_a_folder_of_a_run_or_another_network_is_refused(
 
 
 def test_the_same_photographs_choose_in_every_derived_set(files: dict[str, str]) -> None:
-    tasks, _ = load_tasks(make_plan(content(files)))
+    tasks = tasks_of(make_plan(content(files)))
     assert tasks["digits"].order.tolist() == tasks["digits/noise"].order.tolist()
     first = selection_order(range(100))[:10].tolist()
     assert [each for each in selection_order(range(50, 1000)) if each in first] == [each for each in first if each > 49]

@@ -60,7 +60,7 @@ class Found(NamedTuple):
             {
                 "objective": each.objective.name,
                 "terms": [[list(term.tasks), term.weight] for term in each.objective.terms],
-                "limits": [[list(limit.tasks), limit.least] for limit in each.objective.limits],
+                "limits": [[list(limit.told), limit.least] for limit in each.objective.limits],
                 "scope": each.scope,
                 "chosen": [_plain(soup) for soup in each.chosen],
                 "ingredients": [_plain(soup) for soup in each.ingredients],

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import torch
 from timm.data import resolve_model_data_config
+from torch import Tensor
 
 from seasoning.config import RunSpec
 from seasoning.data import SOURCES, SPLITS, Samples, load_source, split_samples
 from seasoning.data.decoding import Photo, View, Whole, image_size
 from seasoning.data.listing import Listing
-from seasoning.data.reading import read_samples
+from seasoning.data.reading import Known, read_samples
 from seasoning.data.set_facts import FACTS
 from seasoning.data.sets import find_set, shortfall
 from seasoning.errors import BadInput, UnknownName
@@ -102,6 +104,20 @@ class Opened:
         return 0 if known is None else known.outputs
 
     @property
+    def ids(self) -> Tensor:
+        """Ids of its samples."""
+        known = self.listing or self._made
+        return torch.empty(0, dtype=torch.int64) if known is None else known.ids
+
+    def image_bytes(self, model: Classifier) -> int:
+        """What an image takes as this model sees it, in 8 bits a value."""
+        if self.listing is None or self.listing.pixels is not None:
+            return 0  # it is in memory already
+        view = self.view(model)
+        size = image_size(self.listing.places[0]) if view is None else view.size
+        return 0 if size is None else self.channels * size[0] * size[1]
+
+    @property
     def channels(self) -> int:
         """Channels of its images."""
         return 3 if self._made is None else self._made.x.shape[1]
@@ -129,22 +145,46 @@ class Opened:
                 return Whole(size) if fixed and own != {size} else None
         return Photo(size, config["crop_pct"], config["interpolation"], config["crop_mode"], tuple(config["mean"]))
 
-    def read(self, model: Classifier, on_images: Callable[[int], None] = lambda count: None) -> Samples:
-        """Its samples as this model sees them."""
+    def forget(self) -> None:
+        """Let go of what was listed: of many sets, all listings together are large."""
+        self.__dict__.pop("listing", None)
+
+    def read(
+        self,
+        model: Classifier,
+        on_images: Callable[[int], None] = lambda count: None,
+        *,
+        rows: Sequence[int] | None = None,
+        cache: Path | None = None,
+        known: Known | None = None,
+    ) -> Samples:
+        """Its samples as this model sees them.
+
+        Args:
+            model: What looks at them.
+            on_images: Told how many images are decoded, now and then.
+            rows: Which samples, by their places in the listing; by default all. The others are not decoded.
+            cache: Folder that keeps decoded images, where the options name none.
+            known: Gives the pixels of images that were decoded before in the same view, and `None` of others.
+        """
         if self._made is not None:
-            return self._made
+            return self._made if rows is None else self._made.take(torch.tensor(rows), self._made.name)
         listing, options = self.listing, self._options
         if listing is None:
             raise RuntimeError(f"{self.name} has neither files nor samples")
+        view = self.view(model)
+        if rows is not None:
+            listing = listing.take(rows)
         processors = len(os.sched_getaffinity(0))
         default = 0 if len(listing) < _FEW else min(processors, _MOST_WORKERS)
         return read_samples(
             listing,
-            view=self.view(model),
+            view=view,
             workers=default if options.workers is None else options.workers,
-            cache=options.cache,
+            cache=options.cache or cache,
             skip_damaged=options.skip_damaged,
             on_images=on_images,
+            known=known,
         )
 
 

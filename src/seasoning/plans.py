@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from seasoning.config import complaint, parse_value
 from seasoning.errors import BadInput, SeasoningError, UnknownName
+from seasoning.goals import Asked, ObjectiveSpec, Spec, ask, goals_of
 from seasoning.search import STRATEGIES, Weights, box, ladder, line, simplex
-from seasoning.selection import Limit, Objective, Term, accuracy_on, mean_over
+from seasoning.selection import Objective
 from seasoning.threat import Threat
 
 
@@ -23,22 +24,14 @@ __all__ = [
     "objectives_of",
     "points_of",
     "read_plan",
+    "require_front",
 ]
 
 Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-# What an objective may be besides a task: the mean over data sets, each task by itself, the union of all threats, or
-# a weighted sum.
-_WAYS = ("mean", "each", "union", "weighted")
 
-
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SpaceSpec(_Spec):
+class SpaceSpec(Spec):
     """The weights that are tried."""
 
     kind: Literal["simplex", "box", "line", "ladder"] = Field(default="simplex", description="Shape of the space.")
@@ -55,7 +48,7 @@ class SpaceSpec(_Spec):
         return step
 
 
-class AttackSpec(_Spec):
+class AttackSpec(Spec):
     """How soups are attacked."""
 
     suite: str = Field(default="default", description="Named protocol of the numbers that count.")
@@ -66,23 +59,7 @@ class AttackSpec(_Spec):
     loss: str | None = Field(default=None, description="Loss of the protocol's AutoPGD, for models of few classes.")
 
 
-class ObjectiveSpec(_Spec):
-    """What a soup should be best at."""
-
-    best: str = Field(description="mean, each, union, weighted, or a task by its name.")
-    name: str | None = Field(default=None, description="What it is called; by default as `best`.")
-    tasks: tuple[str, ...] = Field(default=(), description="Tasks of the mean, of each or of the union.")
-    weights: dict[str, Positive] = Field(default={}, description="Of a weighted sum: tasks, or union, and weights.")
-    at_least: dict[str, Share] = Field(default={}, description="Tasks, or union, and the least accuracy on them.")
-
-    @model_validator(mode="after")
-    def _weights_where_weighted(self) -> "ObjectiveSpec":
-        if (self.best == "weighted") != bool(self.weights):
-            raise ValueError("weights go with best='weighted', such as weights={clean=0.7, union=0.3}")
-        return self
-
-
-class SearchPlan(_Spec):
+class SearchPlan(Spec):
     """A search: ingredients, data, what is tried, and what soups should be best at."""
 
     ingredients: dict[str, str] = Field(description="Names and files of the checkpoints, in the order of the weights.")
@@ -91,10 +68,22 @@ class SearchPlan(_Spec):
     mean: tuple[float, ...] | None = Field(default=None, description="Mean of each channel that images are less by.")
     std: tuple[float, ...] | None = Field(default=None, description="Standard deviation of each channel.")
     batch_norm: Literal["mix", "geometric"] = Field(default="mix", description="What becomes of running variances.")
-    data: dict[str, str] = Field(description="Names and folders of labelled images; the first one is the main one.")
+    data: dict[str, str] = Field(
+        description="Names and places of labelled images, as for `seasoning evaluate`; the first one is the main one."
+    )
     folder: str = Field(default=".", description="Where folders of images are looked for; by default beside the plan.")
     shifts: tuple[str, ...] = Field(default=(), description="Natural shifts of the main data set to measure, too.")
     classes: tuple[str, ...] = Field(default=(), description="The model's classes; by default the main folder's.")
+    transform: Literal["auto", "model", "as-is"] = Field(default="auto", description="As for `seasoning evaluate`.")
+    partial: bool = Field(default=False, description="Whether published sets that are not complete are used.")
+    skip_damaged: bool = Field(default=False, description="Whether images that cannot be read are left out.")
+    workers: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Processes that decode images.")
+    cache: str | None = Field(
+        default=None, description="Folder that keeps decoded images, mapped instead of in memory."
+    )
+    memory_limit: Annotated[float, Field(ge=0)] = Field(
+        default=4.0, description="GiB of a data set beyond which its images are kept on the disk, in the run's folder."
+    )
     threats: tuple[str, ...] = Field(default=(), description="Threats, such as linf:8/255.")
     attacked: tuple[str, ...] = Field(default=(), description="Data sets under the threats; by default the main one.")
     shots: Annotated[int, Field(ge=2)] = Field(default=1000, description="Images of each data set that choose.")
@@ -141,15 +130,23 @@ class SearchPlan(_Spec):
         """The name of the first data set."""
         return next(iter(self.data))
 
-    def tasks(self) -> dict[str, tuple[str, str | None]]:
-        """Names of all tasks: the data set (a shift is `main/shift`) and the threat, if any, of each."""
-        sets = [*self.data, *(f"{self.main}/{shift}" for shift in self.shifts)]
-        tasks: dict[str, tuple[str, str | None]] = {name: (name, None) for name in sets}
-        for name in self.attacked or (self.main,):
-            if name not in sets:
-                raise UnknownName("data set to attack", name, sets)
-            tasks |= {f"{name}@{threat}": (name, threat) for threat in self.threats}
-        return tasks
+    def asked(self, parts: Mapping[str, Sequence[str]] | None = None) -> Asked:
+        """What is measured: every data set, clean and under the threats.
+
+        Args:
+            parts: Of data sets of many parts, the names of the parts; `None` before any data set is looked at.
+
+        Raises:
+            UnknownName: no such data set to attack.
+            BadInput: two data sets of one name, or a shift of a data set of many parts.
+        """
+        return ask(
+            list(self.data),
+            [f"{self.main}/{shift}" for shift in self.shifts],
+            self.attacked or (self.main,),
+            self.threats,
+            parts,
+        )
 
 
 def points_of(plan: SearchPlan) -> list[Weights]:
@@ -165,21 +162,19 @@ def points_of(plan: SearchPlan) -> list[Weights]:
     return simplex(count, parts)
 
 
-def objectives_of(plan: SearchPlan) -> list[Objective]:
+def objectives_of(plan: SearchPlan, parts: Mapping[str, Sequence[str]] | None = None) -> list[Objective]:
     """The plan's objectives, those of `each` one by one; where it names none, all that the data allow.
+
+    Args:
+        plan: The search.
+        parts: Of data sets of many parts, the names of the parts; `None` before any data set is looked at, when a name
+            below that of a data set is taken for one of its parts.
 
     Raises:
         UnknownName: an objective over a task that the plan does not measure.
         BadInput: a union without threats; or two objectives of one name.
     """
-    tasks = plan.tasks()
-    given = plan.objectives or _default(tasks)
-    found = [objective for each in given for objective in _objectives(each, tasks)]
-    names = [each.name for each in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise BadInput(f"two objectives are called {twice!r}: give one of them another name")
-    return found
+    return goals_of(plan.objectives, plan.asked(parts))
 
 
 def read_plan(path: Path, changes: Mapping[str, Any] | None = None, settings: Sequence[str] = ()) -> SearchPlan:
@@ -218,13 +213,28 @@ def make_plan(content: Mapping[str, Any], settings: Sequence[str] = ()) -> Searc
         raise BadInput("\n".join(map(_told, error.errors()))) from error
     if plan.strategy not in STRATEGIES:
         raise UnknownName("strategy", plan.strategy, STRATEGIES)
-    names = [each.name for each in objectives_of(plan)]
+    require_front(plan, objectives_of(plan), plan.asked().trusted)
+    return plan
+
+
+def require_front(plan: SearchPlan, objectives: Sequence[Objective], trusted: Sequence[str] = ()) -> None:
+    """Refuse a front of one objective, or of some that there are not.
+
+    Args:
+        plan: The search.
+        objectives: Its objectives.
+        trusted: Data sets that were not looked at yet: names below theirs may be parts.
+
+    Raises:
+        UnknownName: no such objective.
+        BadInput: a front of one.
+    """
+    names = [each.name for each in objectives]
     for name in plan.pareto:
-        if name not in names:
+        if name not in names and not name.startswith(tuple(f"{each}/" for each in trusted)):
             raise UnknownName("objective of the Pareto front", name, names)
     if len(plan.pareto) == 1:
         raise BadInput(f"a Pareto front over {plan.pareto[0]!r} alone: give at least two objectives")
-    return plan
 
 
 def _with_settings(content: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
@@ -255,60 +265,3 @@ def _told(error: Any) -> str:
 def _beside(plan: Path, place: object) -> object:
     here = plan.parent / str(place)
     return str(here) if here.is_file() else place
-
-
-def _default(tasks: Mapping[str, tuple[str, str | None]]) -> list[ObjectiveSpec]:
-    clean, attacked = _clean(tasks), _attacked(tasks)
-    given = [ObjectiveSpec(best="each")]
-    if len(clean) > 1:
-        given.insert(0, ObjectiveSpec(best="mean"))
-    if len(attacked) > 1:
-        given.insert(0, ObjectiveSpec(best="union"))
-    return given
-
-
-def _objectives(spec: ObjectiveSpec, tasks: Mapping[str, tuple[str, str | None]]) -> list[Objective]:
-    for name in spec.tasks:
-        _known(name, tasks)
-    limits = tuple(Limit(_joint(name, (), tasks), least) for name, least in spec.at_least.items())
-    if spec.best == "mean":
-        made = [mean_over(spec.tasks or _clean(tasks))]
-    elif spec.best == "each":
-        made = [accuracy_on(task) for task in spec.tasks or tasks]
-    elif spec.best == "weighted":
-        made = [
-            Objective(
-                spec.name or "weighted",
-                tuple(Term(_joint(name, (), tasks), weight) for name, weight in spec.weights.items()),
-            )
-        ]
-    else:
-        made = [Objective(spec.best, (Term(_joint(spec.best, spec.tasks, tasks)),))]
-    named = [spec.name if spec.name and len(made) == 1 else each.name for each in made]
-    return [Objective(name, each.terms, limits) for name, each in zip(named, made, strict=True)]
-
-
-def _joint(name: str, tasks: tuple[str, ...], known: Mapping[str, tuple[str, str | None]]) -> tuple[str, ...]:
-    """The tasks on all of which a sample must be right: those of the union, or one."""
-    if name != "union":
-        return (_known(name, known),)
-    chosen = tasks or _attacked(known)
-    sets = {known[task][0] for task in chosen}
-    if not chosen or len(sets) > 1:
-        what = f"data sets {', '.join(sorted(sets))}" if sets else "no threats"
-        raise BadInput(f"a union over {what}: give threats, and with several attacked data sets the union's tasks")
-    return tuple(chosen)
-
-
-def _known(name: str, tasks: Mapping[str, object]) -> str:
-    if name not in tasks:
-        raise UnknownName("task (measure it: add its data, shift or threat to the plan)", name, [*tasks, *_WAYS])
-    return name
-
-
-def _clean(tasks: Mapping[str, tuple[str, str | None]]) -> tuple[str, ...]:
-    return tuple(task for task, (_, threat) in tasks.items() if threat is None)
-
-
-def _attacked(tasks: Mapping[str, tuple[str, str | None]]) -> tuple[str, ...]:
-    return tuple(task for task, (_, threat) in tasks.items() if threat is not None)

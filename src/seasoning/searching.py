@@ -7,21 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from seasoning.attacks import SUITES, describe
-from seasoning.checkpoint import State, fingerprint, load_ingredient
+from seasoning.checkpoint import fingerprint
 from seasoning.errors import BadInput, RunConflict, UnknownName
-from seasoning.few_shot import Task, load_tasks
+from seasoning.few_shot import Task, load_tasks, open_sets
 from seasoning.found import Answered, Chosen, Found
+from seasoning.kitchen import ingredients_of, model_of, resident_of
 from seasoning.measuring import Meter
 from seasoning.metrics import Estimate
-from seasoning.models import Classifier, build_model
 from seasoning.outcomes import Outcomes
-from seasoning.plans import SearchPlan, objectives_of, points_of
+from seasoning.plans import SearchPlan, objectives_of, points_of, require_front
 from seasoning.report import Results, write_page
-from seasoning.resident import Resident
 from seasoning.run_folder import PAGE, STORE, check_folder, claimed
 from seasoning.search import STRATEGIES, Proposal, Weights, all_tasks, rehearse, run_strategy, starts
 from seasoning.selection import (
@@ -34,11 +32,8 @@ from seasoning.selection import (
     pareto_front,
     regret_curve,
     scope,
-    union_over,
 )
-from seasoning.soup import check_mixable, mix_files
-from seasoning.soup.mix import is_variance
-from seasoning.soup.recipe import constants_of
+from seasoning.soup import mix_files
 from seasoning.soup_outcomes import Price, SoupOutcomes
 from seasoning.store import Store
 
@@ -79,19 +74,25 @@ def search(
     """
     if plan.attack.suite not in SUITES:
         raise UnknownName("attack suite", plan.attack.suite, SUITES)
-    states = _ingredients(plan, say)
-    tasks, classes = load_tasks(plan)
-    resident = _resident(plan, states, tasks, classes)
+    states = ingredients_of(plan, say)
+    sets = open_sets(plan)
+    objectives = objectives_of(plan, sets.parts)
+    require_front(plan, objectives)
+    model = model_of(plan, states[0], sets)
     check_folder(folder, fresh=True)
     with claimed(folder), Store(folder / STORE) as store:
         marks = [fingerprint(state) for state in states]
         _own(store, plan)
+        tasks = load_tasks(plan, sets, model, folder, watch)
+        resident = resident_of(plan, model, states, tasks)
+        for note in sets.notes:
+            say(f"note: {note}")
         soups = SoupOutcomes(plan, tasks, store, resident, marks)
-        kitchen = _Search(plan, folder, store, soups, tasks, watch)
-        kitchen.note_ingredients(marks, classes)
-        kitchen.announce(say, sum(tensor.nbytes for tensor in states[0].values()))
-        kitchen.look()
-        found = kitchen.answer()
+        work = _Search(plan, objectives, folder, store, soups, tasks, watch)
+        work.note_ingredients(marks)
+        work.announce(say, sum(tensor.nbytes for tensor in states[0].values()))
+        work.look()
+        found = work.answer()
         write_page(Results(store), folder / PAGE)
         return found
 
@@ -102,6 +103,7 @@ class _Search:
     def __init__(
         self,
         plan: SearchPlan,
+        objectives: list[Objective],
         folder: Path,
         store: Store,
         soups: SoupOutcomes,
@@ -110,7 +112,7 @@ class _Search:
     ) -> None:
         self._plan, self._folder, self._store, self._soups, self._tasks = plan, folder, store, soups, tasks
         self._watch = watch
-        self._points, self._objectives = points_of(plan), objectives_of(plan)
+        self._points, self._objectives = points_of(plan), objectives
         self._prices: dict[tuple[str, bool], Price] = {}
         # Outcomes of soups that were measured on all selection points, and the rough ones on most of them.
         self._full: dict[Weights, dict[str, Outcomes]] = {}
@@ -188,7 +190,7 @@ class _Search:
         self._store.write_note(_NOTE, about | {"selection": self._chosen_ids().tolist()} | found.plain())
         return found
 
-    def note_ingredients(self, marks: Sequence[str], classes: int) -> None:
+    def note_ingredients(self, marks: Sequence[str]) -> None:
         """Keep what a report wants to know of the ingredients and attacks."""
         names = zip(self._plan.ingredients.items(), marks, strict=True)
         about = {
@@ -260,7 +262,7 @@ class _Search:
                 judge(objective, whole, ids),
                 probabilities[weights],
                 *self._roughly(weights, objective),
-                tuple(judge(union_over(limit.tasks), whole, ids) for limit in objective.limits),
+                tuple(judge(limit.objective(), whole, ids) for limit in objective.limits),
             )
             for weights, whole in zip(chosen, wholes, strict=True)
         ]
@@ -324,50 +326,6 @@ class _Search:
 
     def _slug(self, name: str) -> str:
         return re.sub(r"[^\w.=-]+", "-", name).strip("-") or "objective"
-
-
-def _ingredients(plan: SearchPlan, say: Callable[[str], None]) -> list[State]:
-    """The parameters of the ingredients, after a look at whether they can be mixed at all."""
-    paths, names = list(plan.ingredients.values()), list(plan.ingredients)
-    for path in paths:
-        if not Path(path).exists():
-            raise BadInput(f"ingredient {path} is not there: give the file of a checkpoint")
-    states: list[State] = [dict(load_ingredient(path)) for path in paths]
-    report = check_mixable(states, names=names, constants=[constants_of([path]) for path in paths])
-    if not report.mixable:
-        raise BadInput(f"these ingredients cannot be searched: {report.verdict}")
-    if report.verdict != "mix":
-        say(f"warning: {report.verdict}")
-    negative = any(weight < 0 for weights in points_of(plan) for weight in weights)
-    if negative and plan.batch_norm == "mix" and any(is_variance(name) for name in states[0]):
-        raise BadInput(
-            "the space has weights below 0, which can make a running variance negative: set batch_norm = 'geometric'"
-        )
-    return states
-
-
-def _resident(plan: SearchPlan, states: Sequence[State], tasks: dict[str, Task], classes: int) -> Resident:
-    samples = next(iter(tasks.values())).selection.samples
-    model: Classifier = build_model(
-        plan.architecture,
-        num_classes=classes,
-        in_chans=samples.x.shape[1],
-        state=states[0],
-        mean=plan.mean,
-        std=plan.std,
-        **plan.options,
-    )
-    try:
-        with torch.no_grad():
-            model(samples.x[:1])
-    except (AssertionError, RuntimeError, ValueError) as error:
-        raise BadInput(
-            f"architecture {plan.architecture!r} does not take images of shape {tuple(samples.x.shape[1:])} ({error}): "
-            "bring the images to its size"
-        ) from error
-    resident = Resident(model, states, list(plan.ingredients), plan.batch_norm)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return resident
 
 
 def _own(store: Store, plan: SearchPlan) -> None:

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["search"]
 
+_Cache = Annotated[Path | None, typer.Option(help="Folder that keeps decoded images, mapped instead of in memory.")]
+_Partial = Annotated[bool | None, typer.Option("--partial", help="Take what is there of a set that is not complete.")]
+_Skip = Annotated[bool | None, typer.Option("--skip-damaged", help="Leave out images that cannot be read.")]
+_Data = Annotated[
+    list[str] | None,
+    typer.Option(help="Name and place, as in cartoons=path or real=imagenet-real=path; the first is the main one."),
+]
+
 _EXAMPLES = {"--ingredient": "linf=b.safetensors", "--data": "cartoons=path/to/folder", "--at-least": "cartoons=0.8"}
 
 
@@ -27,15 +35,15 @@ def search(
     options: Annotated[
         list[str] | None, typer.Option("--option", help="Of the architecture, such as activation=silu; repeatable.")
     ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(help="Name and folder, as in cartoons=path/to/folder; the first is the main one."),
-    ] = None,
+    data: _Data = None,
+    cache: _Cache = None,
+    partial: _Partial = None,
+    skip_damaged: _Skip = None,
     shifts: Annotated[list[str] | None, typer.Option("--shift", help="Natural shift of the main data.")] = None,
     threats: Annotated[list[str] | None, typer.Option("--threat", help="On the main data, as in linf:8/255.")] = None,
     shots: Annotated[int | None, typer.Option(help="Images of each data set that choose.")] = None,
     objectives: Annotated[
-        list[str] | None, typer.Option("--objective", help="mean, each, union, or a task by name; repeatable.")
+        list[str] | None, typer.Option("--objective", help="mean, each, union, or a task or data set by name.")
     ] = None,
     at_least: Annotated[
         list[str] | None, typer.Option("--at-least", help="Limit of every objective, as in cartoons=0.8; repeatable.")
@@ -58,7 +66,10 @@ def search(
         "architecture": arch,
         "options": dict(map(option, options or [])),
         "ingredients": dict(_pair("--ingredient", text) for text in ingredients or []),
-        "data": dict(_pair("--data", text) if "=" in text else (Path(text).name, text) for text in data or []),
+        "data": dict(map(_named_place, data or [])),
+        "cache": None if cache is None else str(cache.resolve()),
+        "partial": partial,
+        "skip_damaged": skip_damaged,
         "shifts": shifts,
         "threats": threats,
         "shots": shots,
@@ -107,11 +118,19 @@ def _pair(flag: str, text: str) -> tuple[str, str]:
     return name, value
 
 
+def _named_place(text: str) -> tuple[str, str]:
+    """Name and place; the place may have its kind in front."""
+    name, equals, place = text.partition("=")
+    if not equals:
+        return Path(text).name, text
+    return (name, place) if name and place else _pair("--data", text)
+
+
 def _print_answer(plan: "SearchPlan", answered: "Answered") -> None:
     from seasoning.report.tables import percent, points
 
     limits = "".join(
-        f", {' and '.join(each.tasks)} at least {100 * each.least:g} %" for each in answered.objective.limits
+        f", {' and '.join(each.told)} at least {100 * each.least:g} %" for each in answered.objective.limits
     )
     print(f"\n{answered.objective.name}{limits}: {answered.scope}")
     width = max(len(each.name) for each in (*answered.chosen, *answered.ingredients)) + 3
@@ -134,7 +153,7 @@ def _print_answer(plan: "SearchPlan", answered: "Answered") -> None:
         print(f"   1 scored {what}: a gap of {gap:+.1f} points")
     for limit, kept in zip(answered.objective.limits, best.limits, strict=True):
         on_others = "no images left" if kept.complement is None else percent(kept.complement)
-        what = f"{' and '.join(limit.tasks)}, where {100 * limit.least:g} % are asked for"
+        what = f"{' and '.join(limit.told)}, where {100 * limit.least:g} % are asked for"
         print(f"   1 on {what}: {percent(kept.selection)}, on the others {on_others}")
     lost = ", ".join(f"{point.n}: {100 * point.mean:.1f}" for point in answered.regret)
     print(f"   points lost by choosing on fewer images: {lost}\n   soup: {answered.soup}")

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,17 +14,20 @@ import torch
 from torch import Tensor
 
 from seasoning.data.decoding import Decoded, View, decode_all
-from seasoning.data.listing import Listing
+from seasoning.data.listing import Listing, Place
 from seasoning.data.samples import Samples, pixels_known
 from seasoning.errors import BadInput
 from seasoning.files import replacing
 
 
-__all__ = ["read_samples"]
+__all__ = ["Known", "read_samples"]
 
 _FORMAT = 1  # of the mapped files; another one is made anew
 _MOST_NAMED = 10
 _SHARE_OF_MEMORY = 0.8
+_PIECE = 256  # known images passed on at a time
+
+Known = Callable[[Place], Tensor | None]
 
 
 class _Read(NamedTuple):
@@ -42,6 +46,7 @@ def read_samples(
     cache: Path | None = None,
     skip_damaged: bool = False,
     on_images: Callable[[int], None] = lambda count: None,
+    known: Known | None = None,
 ) -> Samples:
     """Decode a data set.
 
@@ -53,6 +58,7 @@ def read_samples(
             whose files changed is decoded again.
         skip_damaged: Whether to leave out images that cannot be read; they are counted in `Samples.skipped`.
         on_images: Told how many images are decoded, now and then.
+        known: Gives the pixels of images that were decoded before in this view, and `None` of others.
 
     Returns:
         Images as RGB, `(N, 3, H, W)` uint8.
@@ -63,9 +69,10 @@ def read_samples(
     if listing.pixels is not None:
         read = _Read(listing.pixels, list(range(len(listing))), [])
     elif cache is None:
-        read = _in_memory(listing, view, workers, on_images)
+        read = _in_memory(listing, partial(_decoded, listing, view, workers, known), on_images)
     else:
-        read = _mapped(listing, view, workers, cache, on_images, skip_damaged)
+        decode = partial(_decoded, listing, view, workers, known)
+        read = _mapped(listing, view, decode, cache, on_images, skip_damaged)
     _require_whole(listing, read, skip_damaged)
     if len(read.rows) < len(listing):
         listing = listing.take(read.rows)
@@ -97,11 +104,30 @@ def _require_whole(listing: Listing, read: _Read, skip_damaged: bool) -> None:
         )
 
 
-def _in_memory(listing: Listing, view: View | None, workers: int, on_images: Callable[[int], None]) -> _Read:
+def _decoded(listing: Listing, view: View | None, workers: int, known: Known | None) -> Iterator[Decoded]:
+    """The images in their order, those that are known copied and the others decoded."""
+    found = [None if known is None else known(place) for place in listing.places]
+    fresh = [row for row, image in enumerate(found) if image is None]
+    if len(fresh) == len(listing):
+        yield from decode_all(listing.places, view, workers=workers)
+        return
+    problems: list[tuple[int, str]] = []
+    for part in decode_all([listing.places[row] for row in fresh], view, workers=workers) if fresh else ():
+        for row, image in zip(part.rows, part.pixels, strict=True):
+            found[fresh[row]] = image
+        problems += [(fresh[row], said) for row, said in part.problems]
+    there = [row for row, image in enumerate(found) if image is not None]
+    for begin in range(0, len(there), _PIECE):
+        rows = there[begin : begin + _PIECE]
+        images = [image for row in rows if (image := found[row]) is not None]
+        yield Decoded(rows, torch.stack(images), problems if begin == 0 else [])
+
+
+def _in_memory(listing: Listing, decode: Callable[[], Iterator[Decoded]], on_images: Callable[[int], None]) -> _Read:
     pixels = torch.empty(0, dtype=torch.uint8)
     rows: list[int] = []
     problems: list[str] = []
-    for part in decode_all(listing.places, view, workers=workers):
+    for part in decode():
         if part.rows and not rows:
             _require_memory(listing, part.pixels)
             pixels = torch.empty((len(listing), *part.pixels.shape[1:]), dtype=torch.uint8)
@@ -124,7 +150,7 @@ def _require_memory(listing: Listing, like: Tensor) -> None:
 def _mapped(
     listing: Listing,
     view: View | None,
-    workers: int,
+    decode: Callable[[], Iterator[Decoded]],
     cache: Path,
     on_images: Callable[[int], None],
     skip_damaged: bool,
@@ -134,7 +160,7 @@ def _mapped(
     file, note = cache / f"{key}.pixels", cache / f"{key}.json"
     content = _noted(note)
     if content is None or not file.exists() or file.stat().st_size != int(np.prod(content["shape"])):
-        rows, problems, shape, digest = _written(listing, view, workers, file, on_images)
+        rows, problems, shape, digest = _written(decode, file, on_images)
         content = {"rows": rows, "problems": problems, "shape": shape, "digest": digest}
         if problems and not skip_damaged:
             # It is about to be refused, and the images may be mended.
@@ -152,14 +178,14 @@ def _mapped(
 
 
 def _written(
-    listing: Listing, view: View | None, workers: int, file: Path, on_images: Callable[[int], None]
+    decode: Callable[[], Iterator[Decoded]], file: Path, on_images: Callable[[int], None]
 ) -> tuple[list[int], list[str], list[int], str]:
     """Decode into a file; what of it is kept, what is wrong with the rest, its shape, and the digest of the pixels."""
     rows: list[int] = []
     problems: list[str] = []
     shape: list[int] = []
     with replacing(file) as temporary, temporary.open("wb") as out:
-        for part in decode_all(listing.places, view, workers=workers):
+        for part in decode():
             if part.rows:
                 out.write(part.pixels.contiguous().numpy().data)
                 shape = list(part.pixels.shape[1:])

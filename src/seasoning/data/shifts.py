@@ -24,6 +24,7 @@ _BLUR_SIGMA = 1.0
 _CONTRAST = 0.2
 _ROTATION_DEGREES = 25.0
 _OCCLUDED_SHARE = 0.4  # of the side
+_PIECE = 500  # images shifted at a time
 
 
 def _draw(x: Tensor, ids: Tensor, seed: int, shift: str, count: int) -> Tensor:
@@ -84,11 +85,17 @@ SHIFTS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
 
 
 def apply_shift(samples: Samples, shift: str, *, seed: int = 0) -> Samples:
-    """The data set under a named shift, as `"<data set>/<shift>"`; ids and labels stay.
+    """The data set under a named shift, as `"<data set>/<shift>"`; ids, labels and the kind of the numbers stay.
 
     Raises:
         UnknownName: there is no such shift.
     """
     if shift not in SHIFTS:
         raise UnknownName("shift", shift, SHIFTS)
-    return replace(samples, name=f"{samples.name}/{shift}", x=SHIFTS[shift](samples.x, samples.ids, seed))
+    x = torch.empty_like(samples.x)
+    # Piece by piece: 8 bits a value become 32 on the way.
+    for begin in range(0, len(samples), _PIECE):
+        rows = slice(begin, begin + _PIECE)
+        made = SHIFTS[shift](samples.images(rows), samples.ids[rows], seed)
+        x[rows] = (made * 255).round().to(torch.uint8) if x.dtype == torch.uint8 else made
+    return replace(samples, name=f"{samples.name}/{shift}", x=x)

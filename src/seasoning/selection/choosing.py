@@ -53,7 +53,7 @@ def choose(candidates: Sequence[Candidate], objective: Objective, top: int = 1) 
     kept = [each for each in candidates if objective.feasible(each.outcomes)]
     if not kept:
         nearest = max(scores, key=scores.__getitem__)
-        wanted = " and ".join(f"{' and '.join(limit.tasks)} at least {limit.least:g}" for limit in objective.limits)
+        wanted = " and ".join(f"{' and '.join(limit.told)} at least {limit.least:g}" for limit in objective.limits)
         raise BadInput(
             f"objective {objective.name!r}: none of {len(candidates)} soups has {wanted} on the selection points; the "
             f"nearest, {nearest}, lacks {-scores[nearest]:.3f}: lower the limit, or search with a finer step"

@@ -30,10 +30,38 @@ class Term(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """At least so large a share of the samples must be right on all of these tasks."""
+    """At least so large a share of the samples must be right on all of these tasks.
+
+    Args:
+        tasks: Such as the threats of a union, or one task.
+        least: The share.
+        more: Of a data set of many parts, tasks of the other parts: the plain mean over all parts must be as large.
+        name: What such a data set is called.
+    """
 
     tasks: tuple[str, ...]
     least: float
+    more: tuple[tuple[str, ...], ...] = ()
+    name: str = ""
+
+    @property
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        """The tasks of each part."""
+        return (self.tasks, *self.more)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What it is about, in names."""
+        return (self.name,) if self.name else self.tasks
+
+    def objective(self) -> "Objective":
+        """The score that it limits."""
+        terms = tuple(Term(tasks, 1 / len(self.parts)) for tasks in self.parts)
+        return Objective(" and ".join(self.told), terms)
+
+    def share(self, outcomes: Answer) -> float:
+        """The share that it limits."""
+        return sum(_share(tasks, outcomes) for tasks in self.parts) / len(self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +95,27 @@ class Objective:
         return tuple(dict.fromkeys(task for tasks in self._looked_at() for task in tasks))
 
     def _looked_at(self) -> list[tuple[str, ...]]:
-        return [*(term.tasks for term in self.terms), *(limit.tasks for limit in self.limits)]
+        return [*(term.tasks for term in self.terms), *(part for limit in self.limits for part in limit.parts)]
 
     def score(self, outcomes: Answer) -> float:
         """The weighted sum of the terms; where a limit is missed, minus what is lacking, so below every other soup."""
-        lacking = sum(max(0.0, limit.least - _share(limit.tasks, outcomes)) for limit in self.limits)
+        lacking = sum(max(0.0, limit.least - limit.share(outcomes)) for limit in self.limits)
         if lacking > 0:
             return -lacking
         return sum(term.weight * _share(term.tasks, outcomes) for term in self.terms)
 
     def feasible(self, outcomes: Answer) -> bool:
         """Whether a soup keeps to the limits on these samples."""
-        return all(_share(limit.tasks, outcomes) >= limit.least for limit in self.limits)
+        return all(limit.share(outcomes) >= limit.least for limit in self.limits)
 
     def shortfall(self, outcomes: Answer) -> float:
         """By how many standard errors the limits are missed, 0 where none is."""
         worst = 0.0
         for limit in self.limits:
-            column = _column(limit.tasks, outcomes)[1]
+            values = limit.objective().values(outcomes)[1]
             # One more sample on either side: a few that agree are no proof.
-            share = (column.sum() + 1) / (len(column) + 2)
-            worst = max(worst, (limit.least - column.mean()) / np.sqrt(share * (1 - share) / len(column)))
+            padded = np.append(values, (0.0, 1.0))
+            worst = max(worst, (limit.least - values.mean()) / np.sqrt(padded.var() / len(values)))
         return float(worst)
 
     def values(self, outcomes: Answer) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
