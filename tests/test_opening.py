@@ -1,6 +1,7 @@
 """From what is named on the command line to numbers: views, options, and a table like the paper's."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from seasoning.data.corrupting import write_corrupted
 from seasoning.data.decoding import Photo, Whole
 from seasoning.data.imagenet import wnids
 from seasoning.errors import BadInput, UnknownName
@@ -191,6 +193,35 @@ def test_folders_of_one_size_are_left_as_they_are(
         checkerboard(tmp_path / "pets" / "cat" / f"{number}.png", side)
     (pets,) = open_data([str(tmp_path / "pets")], ReadOptions(transform=transform))
     assert (pets.view(build_model("resnet18", num_classes=1)) is not None) == viewed
+
+
+@pytest.mark.parametrize(("sizes", "viewed"), [([40, 40], False), ([40, 44], True)])
+def test_a_c_version_of_several_sizes_is_viewed(tmp_path: Path, sizes: list[int], viewed: bool) -> None:
+    for number, side in enumerate(sizes):
+        checkerboard(tmp_path / "pets-c" / "fog" / "1" / "cat" / f"{number}.png", side)
+    (pets,) = open_data([str(tmp_path / "pets-c")], PARTIAL)
+    model = build_model("resnet18", num_classes=1)
+    assert (pets.view(model) is not None) == viewed
+    assert pets.read(model).x.shape[2:] == ((224, 224) if viewed else (40, 40))
+
+
+def test_a_c_version_of_one_s_own_that_lacks_images_is_refused(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        checkerboard(tmp_path / "pets" / name / "1.png", 16)
+    (pets,) = open_data([str(tmp_path / "pets")], PARTIAL)
+    assert pets.listing is not None
+    write_corrupted(pets.listing, "folder", tmp_path / "c")
+    whole, *_ = open_data([str(tmp_path / "c")], ReadOptions())
+    assert whole.listing is not None
+    assert whole.notes == []
+    shutil.rmtree(tmp_path / "c" / "gaussian_noise" / "1" / "cat")
+    lacking, *_ = open_data([str(tmp_path / "c")], ReadOptions())
+    with pytest.raises(
+        BadInput, match=r"c/gaussian_noise/1 is not complete: 1 of 2 images; by class: cat 0; .*--partial"
+    ):
+        _ = lacking.listing
+    lacking, *_ = open_data([str(tmp_path / "c")], PARTIAL)
+    assert lacking.notes == ["not complete: 1 of 2 images; by class: cat 0"]
 
 
 def test_unknown_transforms_are_answered_with_the_nearest() -> None:

@@ -124,7 +124,7 @@ class Opened:
         if self._options.transform == "auto":
             own = {image_size(place) for place in listing.places[:: max(len(listing) // _LOOKED_AT, 1)]}
             # Images of one size, from a set made at it or from one's own folder, are not resized a second time.
-            if listing.as_is or (self.kind == "folder" and len(own) == 1):
+            if listing.as_is or (self.kind in ("folder", "folder-c") and len(own) == 1):
                 fixed = getattr(model.network, "pretrained_cfg", {}).get("fixed_input_size", False)
                 return Whole(size) if fixed and own != {size} else None
         return Photo(size, config["crop_pct"], config["interpolation"], config["crop_mode"], tuple(config["mean"]))

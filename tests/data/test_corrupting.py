@@ -13,7 +13,7 @@ from seasoning.data.corruptions import CORRUPTIONS, corrupt
 from seasoning.data.decoding import Photo
 from seasoning.data.listing import Listing
 from seasoning.data.reading import read_samples
-from seasoning.data.sets import Found, find_set
+from seasoning.data.sets import Found, find_set, shortfall
 from seasoning.errors import BadInput, RunConflict, UnknownName
 from tests.data.test_cifar import python10
 from tests.data.trees import save_coded
@@ -113,7 +113,39 @@ def test_masks_come_along(tmp_path: Path) -> None:
     assert back.ids.tolist() == listing.ids.tolist()
     assert back.y.tolist() == [1]
     assert back.label_map == listing.label_map
-    assert back.as_is
+
+
+def test_labels_stay_where_a_class_folder_is_missing(pets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pets-c"
+    write_corrupted(opened(pets)[1], "folder", out, corruptions=("contrast",), severities=(1, 2))
+    for file in (out / "contrast" / "2" / "cat").iterdir():
+        file.unlink()
+    (out / "contrast" / "2" / "cat").rmdir()
+    whole, lacking = (part.open() for part in find_set(out).parts)
+    assert (whole.y.tolist(), shortfall(whole, "folder-c")) == ([0, 0, 0, 1, 1, 1], None)
+    assert (lacking.class_names, lacking.y.tolist()) == (("cat", "dog"), [1, 1, 1])
+    assert shortfall(lacking, "folder-c") == "3 of 6 images; by class: cat 0"
+
+
+def test_a_c_version_follows_the_model_s_classes(pets: Path, tmp_path: Path) -> None:
+    write_corrupted(opened(pets)[1], "folder", tmp_path / "c", corruptions=("contrast",), severities=(1,))
+    (part,) = find_set(tmp_path / "c", class_names=("dog", "eel", "cat")).parts
+    listing = part.open()
+    assert (listing.class_names, listing.y.tolist()) == (("dog", "eel", "cat"), [0, 0, 0, 2, 2, 2])
+    (part,) = find_set(tmp_path / "c", class_names=("dog", "eel")).parts
+    with pytest.raises(BadInput, match="1 folders are none of the model's 2 classes: cat"):
+        part.open()
+
+
+def test_what_could_not_be_read_back_is_not_made(tmp_path: Path) -> None:
+    save_coded(tmp_path / "val" / "n01440764" / "ILSVRC2012_val_00000001.JPEG", 5, side=16)
+    (tmp_path / "val" / "real.json").write_text("[[5, 6]]")
+    found, listing = opened(tmp_path / "val", "imagenet-real")
+    with pytest.raises(
+        BadInput, match=r"as imagenet-real: .* could not be read back.* corrupt them by --kind imagenet"
+    ):
+        write_corrupted(listing, found.kind, tmp_path / "c")
+    assert not (tmp_path / "c").exists()
 
 
 def test_arrays_become_arrays(tmp_path: Path) -> None:

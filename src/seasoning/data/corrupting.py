@@ -12,16 +12,18 @@ import numpy as np
 import torch
 from torchvision.transforms import functional
 
+from seasoning.data.c_versions import MADE_OF
 from seasoning.data.corruptions import CORRUPTIONS, LEVELS, corrupt
 from seasoning.data.decoding import View, decode
 from seasoning.data.listing import Listing
-from seasoning.data.sets import MADE_OF
+from seasoning.data.sets import LISTERS
 from seasoning.errors import BadInput, RunConflict, UnknownName
 from seasoning.files import replacing
 
 
 __all__ = ["write_corrupted"]
 
+_LONG = ("classes",)  # of what was noted, what is too long to be told
 _TOGETHER = 64  # images of one size that are corrupted at a time
 _SHARED: dict[str, Callable[["_Work"], "_Work"]] = {}  # in a worker process
 
@@ -66,7 +68,8 @@ def write_corrupted(
 
     Raises:
         UnknownName: there is no such corruption.
-        BadInput: a severity out of range, some severities of an array, or an image that cannot be read.
+        BadInput: a severity out of range, some severities of an array, an image that cannot be read, or a kind whose
+            C version could not be read back.
         RunConflict: the folder holds something else.
     """
     for each in corruptions:
@@ -75,7 +78,13 @@ def write_corrupted(
     wrong = [each for each in severities if each not in LEVELS]
     if wrong or not corruptions or not severities:
         raise BadInput(f"severities {list(severities)}: expected some of {', '.join(map(str, LEVELS))}")
-    _claim(out, {"kind": kind, "images": len(listing), "seed": seed, "view": repr(view), "first": int(listing.ids[0])})
+    if kind not in LISTERS:
+        raise BadInput(
+            f"{listing.name} as {kind}: its C version could not be read back; expected one of {', '.join(LISTERS)}. "
+            "The photographs of ReaL are those of ImageNet: corrupt them by --kind imagenet"
+        )
+    about = {"kind": kind, "images": len(listing), "classes": list(listing.class_names)}
+    _claim(out, {**about, "seed": seed, "view": repr(view), "first": int(listing.ids[0])})
     if listing.pixels is not None:
         if set(severities) != set(LEVELS):
             raise BadInput(f"{listing.name} is an array, whose C version holds all severities: leave them out")
@@ -123,7 +132,7 @@ def _claim(out: Path, about: dict[str, Any]) -> None:
     if note.is_file():
         there = json.loads(note.read_text())
         differing = [
-            f"{name} is {there.get(name)} there and {about[name]} here"
+            f"its {name} are others" if name in _LONG else f"{name} is {there.get(name)} there and {about[name]} here"
             for name in about
             if there.get(name) != about[name]
         ]

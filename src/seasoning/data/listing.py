@@ -70,6 +70,7 @@ class Listing:
         as_is: Whether the images are measured at the size they have, since the set was made at it.
         valid, texture, label_map: As in `seasoning.data.Samples`.
         notes: What a reader of the numbers has to know.
+        whole: How many images there are if none is missing, where that was noted when the set was made.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Listing:
     texture: Tensor | None = None
     label_map: LabelMap | None = None
     notes: tuple[str, ...] = ()
+    whole: int | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

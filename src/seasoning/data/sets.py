@@ -1,6 +1,5 @@
 """Which data set a folder or an archive holds, and how to open it."""
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -8,7 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from seasoning.data.c_versions import Subset, cifar_c_listing, corruption_folders, folder_c_listing
+from seasoning.data.c_versions import (
+    MADE_OF,
+    Origin,
+    Subset,
+    cifar_c_listing,
+    corruption_folders,
+    folder_c_listing,
+    origin_of,
+)
 from seasoning.data.cifar import CIFAR10, cifar_form, cifar_listing
 from seasoning.data.folder import tree_listing
 from seasoning.data.imagenet import VALIDATION, flat_listing, real_listing, subset, wnid_listing, wnids
@@ -18,9 +25,8 @@ from seasoning.data.variants import STIMULUS, conflict_listing, masked_listing, 
 from seasoning.errors import BadInput, UnknownName
 
 
-__all__ = ["MADE_OF", "Found", "Part", "find_set", "recognise", "shortfall"]
+__all__ = ["LISTERS", "Found", "Part", "find_set", "recognise", "shortfall"]
 
-MADE_OF = "made-of.json"  # beside a C version made here: what it was made of
 _LOOKED_AT = 40  # files of a class that are looked at to tell sets apart
 _RENDITIONS = frozenset(
     (
@@ -84,7 +90,7 @@ def find_set(
     if kind is None:
         kind = "folder" if class_names is not None and seen != "folder-c" else seen
     if kind in ("imagenet-c", "folder-c", "cifar10-c", "cifar100-c"):
-        parts = _c_parts(inner, kind)
+        parts = _c_parts(inner, kind, class_names)
     elif kind == "imagenet-v2":
         parts = _v2_parts(inner)
     else:
@@ -114,13 +120,14 @@ def recognise(root: Path) -> tuple[str, Path]:
 
 
 def shortfall(listing: Listing, kind: str, split: str = "test") -> str | None:
-    """In words, how a listing differs from the published data set, with the classes; `None` where it does not."""
+    """In words, how a listing differs from the published data set or from its own note, with the classes; or `None`."""
     facts = FACTS[kind]
-    if facts.images is None:
+    whole = facts.images if listing.whole is None else listing.whole
+    if whole is None:
         return None
-    train = kind.startswith("cifar") and (split == "train" or len(listing) == 5 * facts.images)
+    train = kind.startswith("cifar") and (split == "train" or len(listing) == 5 * whole)
     times = 5 if train else 1
-    images, per_class = facts.images * times, None if facts.per_class is None else facts.per_class * times
+    images, per_class = whole * times, None if facts.per_class is None else facts.per_class * times
     counts = listing.counts()
     if len(listing) == images and (per_class is None or set(counts.values()) == {per_class}):
         return None
@@ -145,8 +152,8 @@ def _single(root: Path, kind: str, split: str, class_names: Sequence[str] | None
         if kind == "imagenet-real":
             beside = root if root.is_dir() else root.parent
             real = next((each for each in (beside / "real.json", beside.parent / "real.json") if each.is_file()), None)
-            return replace(real_listing(_LISTERS["imagenet"](tree, "imagenet"), real), name=kind)
-        return _LISTERS[kind](tree, kind)
+            return replace(real_listing(LISTERS["imagenet"](tree, "imagenet"), real), name=kind)
+        return LISTERS[kind](tree, kind)
     except BadInput as error:
         raise BadInput(f"{error}\n{_wanted(kind)}") from error
 
@@ -159,7 +166,7 @@ def _tree(tree: Tree, name: str) -> Listing:
     return tree_listing(tree, name=name)
 
 
-_LISTERS: dict[str, Callable[[Tree, str], Listing]] = {
+LISTERS: dict[str, Callable[[Tree, str], Listing]] = {
     "imagenet": _imagenet,
     "imagenet-v2": v2_listing,
     "imagenet-a": partial(masked_listing, letter="a"),
@@ -194,28 +201,33 @@ def _variant(name: str) -> str | None:
     return next((each for each in V2_VARIANTS if "imagenetv2" in name and each in name), None)
 
 
-def _c_parts(root: Path, kind: str) -> list[Part]:
+def _c_parts(root: Path, kind: str, class_names: Sequence[str] | None) -> list[Part]:
     subsets = corruption_folders(root)
     if kind.startswith("cifar"):
         return [_c_part(kind, each, partial(cifar_c_listing, each, kind)) for each in subsets if each.path.is_file()]
     name = root.resolve().name if kind == "folder-c" else kind
-    made_of = "imagenet" if kind == "imagenet-c" else _made_of(root)
-    lister = _LISTERS[made_of]
+    lister = _published_c if kind == "imagenet-c" else partial(_as_made, origin_of(root), class_names)
     return [
         _c_part(name, each, partial(folder_c_listing, each, name, lister)) for each in subsets if each.path.is_dir()
     ]
 
 
+def _published_c(tree: Tree, name: str) -> Listing:
+    # A second resize would blur them.
+    return replace(_imagenet(tree, name), as_is=True)
+
+
+def _as_made(made: Origin, class_names: Sequence[str] | None, tree: Tree, name: str) -> Listing:
+    """A subset with the labels and the ids of what it was made of, even where classes of it are missing."""
+    if class_names is None and made.kind in LISTERS and LISTERS[made.kind] is not _tree:
+        listing = LISTERS[made.kind](tree, name)
+    else:
+        listing = tree_listing(tree, made.classes if class_names is None else class_names, name)
+    return replace(listing, whole=made.images)
+
+
 def _c_part(name: str, each: Subset, opened: Callable[[], Listing]) -> Part:
     return Part(f"{name}/{each.corruption}/{each.severity}", opened)
-
-
-def _made_of(root: Path) -> str:
-    try:
-        kind = json.loads((root / MADE_OF).read_text())["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "folder"
-    return kind if kind in _LISTERS else "folder"
 
 
 def _recognised(root: Path) -> str | None:
