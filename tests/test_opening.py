@@ -224,6 +224,16 @@ def test_a_c_version_of_one_s_own_that_lacks_images_is_refused(tmp_path: Path) -
     assert lacking.notes == ["not complete: 1 of 2 images; by class: cat 0"]
 
 
+def test_a_c_set_that_lacks_subsets_is_refused_unless_asked_for(sets: Path) -> None:
+    said = "missing: gaussian_noise/1, .*gaussian_noise/5, shot_noise/1, .* and 63 more"
+    with pytest.raises(BadInput, match=f"c is not complete: {said}; .*--partial"):
+        measured(sets, [str(sets / "c")], ReadOptions())
+    assert not (sets / "out").exists()
+    first, second = measured(sets, [str(sets / "c")])
+    # Said once, not by each subset.
+    assert [sum("missing" in note for note in each.notes) for each in (first, second)] == [1, 0]
+
+
 def test_unknown_transforms_are_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match="did you mean 'model'"):
         open_data(["digits"], ReadOptions(transform="modle"))

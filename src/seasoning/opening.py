@@ -14,7 +14,7 @@ from seasoning.data.decoding import Photo, View, Whole, image_size
 from seasoning.data.listing import Listing
 from seasoning.data.reading import read_samples
 from seasoning.data.set_facts import FACTS
-from seasoning.data.sets import find_set, shortfall
+from seasoning.data.sets import find_set, lacking, shortfall
 from seasoning.errors import BadInput, UnknownName
 from seasoning.models import Classifier
 
@@ -61,6 +61,7 @@ class Opened:
         listing: Opens it.
         samples: Of a set without files, gives them.
         options: How it is read.
+        notes: What a reader of its numbers has to know, beside what its files say.
     """
 
     def __init__(
@@ -71,9 +72,10 @@ class Opened:
         listing: Callable[[], Listing] | None,
         samples: Callable[[], Samples] | None,
         options: ReadOptions,
+        notes: Sequence[str] = (),
     ) -> None:
         self.name, self.column, self.kind = name, column, kind
-        self._listing, self._samples, self._options = listing, samples, options
+        self._listing, self._samples, self._options, self._notes = listing, samples, options, notes
 
     @cached_property
     def listing(self) -> Listing | None:
@@ -112,7 +114,7 @@ class Opened:
         if self.listing is None or self.kind is None:
             return []
         missing = shortfall(self.listing, self.kind, self._options.split or "test")
-        return [*self.listing.notes, *([f"not complete: {missing}"] if missing else [])]
+        return [*self._notes, *self.listing.notes, *([f"not complete: {missing}"] if missing else [])]
 
     def view(self, model: Classifier) -> View | None:
         """What is done to each image for this model."""
@@ -186,9 +188,20 @@ def _opened(text: str, options: ReadOptions) -> list[Opened]:
         raise BadInput(f"--split {split} of the folder {path}: a folder is measured whole, leave the option out")
     if split not in ("train", "test"):
         raise BadInput(f"--split {split} of {path}: CIFAR has train and test")
+    missing = lacking(found)
+    if missing is not None and not options.partial:
+        raise BadInput(
+            f"{path} is not complete: {missing}; copy or make them, or measure what is there by --partial. "
+            f"Expected: {FACTS[found.kind].layout}"
+        )
     # The subsets of a C version share a column, `NAME/corruption/severity`; all others have their own.
     parts = [(each, each.name.split("/")[0] if found.kind.endswith("-c") else each.name) for each in found.parts]
-    return [Opened(part.name, column, found.kind, part.open, None, options) for part, column in parts]
+    # What is missing is said once, by the first of them.
+    notes = [[f"not complete: {missing}"] if missing is not None and each is parts[0] else [] for each in parts]
+    return [
+        Opened(part.name, column, found.kind, part.open, None, options, noted)
+        for (part, column), noted in zip(parts, notes, strict=True)
+    ]
 
 
 def _split(source: str, part: str) -> Samples:

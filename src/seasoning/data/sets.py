@@ -14,6 +14,7 @@ from seasoning.data.c_versions import (
     cifar_c_listing,
     corruption_folders,
     folder_c_listing,
+    missing_subsets,
     origin_of,
 )
 from seasoning.data.cifar import CIFAR10, cifar_form, cifar_listing
@@ -25,8 +26,9 @@ from seasoning.data.variants import STIMULUS, conflict_listing, masked_listing, 
 from seasoning.errors import BadInput, UnknownName
 
 
-__all__ = ["LISTERS", "Found", "Part", "find_set", "recognise", "shortfall"]
+__all__ = ["LISTERS", "Found", "Part", "find_set", "lacking", "recognise", "shortfall"]
 
+_MOST_NAMED = 10
 _LOOKED_AT = 40  # files of a class that are looked at to tell sets apart
 _RENDITIONS = frozenset(
     (
@@ -101,12 +103,20 @@ def find_set(
     return Found(kind, inner, parts)
 
 
+def lacking(found: Found) -> str | None:
+    """The subsets that a set of several lacks, such as `"missing: fog/3, fog/4"`; `None` where all are there."""
+    missing = list(missing_subsets(corruption_folders(found.root))) if FACTS[found.kind].subsets > 1 else []
+    more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+    return f"missing: {', '.join(missing[:_MOST_NAMED])}{more}" if missing else None
+
+
 def recognise(root: Path) -> tuple[str, Path]:
     """The key of `FACTS` that a folder or an archive looks like, and the folder that really holds it.
 
     Raises:
         BadInput: it looks like none.
     """
+    root = root.absolute()
     found = _recognised(root)
     if found in (None, "folder") and root.is_dir():
         below = [each for each in sorted(root.iterdir()) if each.is_dir() and not each.name.startswith(".")]
