@@ -1,5 +1,6 @@
 """C versions on disk: laid out like the published ones, gone on with after a stop, read back alike."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from seasoning.data.listing import Listing
 from seasoning.data.reading import read_samples
 from seasoning.data.sets import Found, find_set, shortfall
 from seasoning.errors import BadInput, RunConflict, UnknownName
-from tests.data.test_cifar import python10
+from tests.data.test_cifar import TEN, python10
 from tests.data.trees import save_coded
 
 
@@ -93,6 +94,24 @@ def test_another_c_version_and_other_files_are_left_alone(pets: Path, tmp_path: 
         write_corrupted(listing, "folder", pets)
 
 
+def test_a_set_of_the_same_names_is_another_one(pets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "c"
+    write_corrupted(opened(pets)[1], "folder", out, corruptions=("contrast",), severities=(1,))
+    save_noise(pets / "dog" / "5.jpg", 99)
+    with pytest.raises(RunConflict, match=r"another C version \(its sources are others\)"):
+        write_corrupted(opened(pets)[1], "folder", out, corruptions=("contrast",), severities=(1,))
+
+
+def test_arrays_of_other_pixels_are_another_set(tmp_path: Path) -> None:
+    python10(tmp_path / "py")
+    _, listing = opened(tmp_path / "py")
+    write_corrupted(listing, "cifar10", tmp_path / "c", corruptions=("contrast",))
+    assert listing.pixels is not None
+    other = replace(listing, pixels=255 - listing.pixels)
+    with pytest.raises(RunConflict, match="its sources are others"):
+        write_corrupted(other, "cifar10", tmp_path / "c", corruptions=("contrast",))
+
+
 def test_images_of_several_sizes_keep_them_unless_viewed(pets: Path, tmp_path: Path) -> None:
     save_noise(pets / "cat" / "wide.png", 9, width=40)
     _, listing = opened(pets)
@@ -163,6 +182,24 @@ def test_arrays_become_arrays(tmp_path: Path) -> None:
     assert torch.equal(mild.x, corrupt(read_samples(listing).x, listing.ids, "fog", 1))
     with pytest.raises(BadInput, match="holds all severities"):
         write_corrupted(listing, found.kind, out, severities=(1, 2))
+
+
+@pytest.mark.parametrize("form", ["batches", "folders"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_c_versions_of_a_split_have_its_ids(tmp_path: Path, form: str, split: str) -> None:
+    if form == "batches":
+        python10(tmp_path / "ten")
+    else:
+        for place, name in enumerate(TEN):
+            for part in ("train", "test"):
+                save_noise(tmp_path / "ten" / part / name / "1.png", place, width=32, height=32)
+    found = find_set(tmp_path / "ten", split=split)
+    listing = found.parts[0].open()
+    write_corrupted(listing, found.kind, tmp_path / "c", corruptions=("contrast",))
+    # Not even asked for: the C version knows what it was made of.
+    back = find_set(tmp_path / "c").parts[0].open()
+    assert back.ids.tolist() == listing.ids.tolist()
+    assert back.y.tolist() == listing.y.tolist()
 
 
 def test_what_cannot_be_is_refused_before_any_file(pets: Path, tmp_path: Path) -> None:

@@ -65,11 +65,13 @@ class Origin(NamedTuple):
         kind: A key of `FACTS`.
         images: How many each subset has; `None` where nobody noted it.
         classes: Their names, in the order of the labels; `None` where nobody noted them.
+        split: Of CIFAR, where it was parted: `"train"` or `"test"`; else empty.
     """
 
     kind: str
     images: int | None
     classes: tuple[str, ...] | None
+    split: str
 
 
 def origin_of(root: Path) -> Origin:
@@ -77,9 +79,10 @@ def origin_of(root: Path) -> Origin:
     try:
         about = json.loads((root / MADE_OF).read_text())
         classes = about.get("classes")
-        return Origin(about["kind"], about.get("images"), None if classes is None else tuple(classes))
+        split = about.get("split", "")
+        return Origin(about["kind"], about.get("images"), None if classes is None else tuple(classes), split)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Origin("folder", None, None)
+        return Origin("folder", None, None, "")
 
 
 def corruption_folders(root: Path) -> list[Subset]:
@@ -120,8 +123,10 @@ def folder_c_listing(subset: Subset, name: str, list_one: Callable[[Tree, str], 
     return list_one(read_tree(subset.path), full)
 
 
-def cifar_c_listing(subset: Subset, name: str) -> Listing:
-    """One subset of CIFAR-10-C or CIFAR-100-C: `fog.npy` holds the test images five times, the mildest first.
+def cifar_c_listing(subset: Subset, name: str, split: str) -> Listing:
+    """One subset of CIFAR-10-C or CIFAR-100-C: `fog.npy` holds the images of a split five times, the mildest first.
+
+    The published ones are made of the split `"test"`.
 
     Raises:
         BadInput: the arrays are damaged, of other shapes, or no five times as many as labels.
@@ -143,4 +148,4 @@ def cifar_c_listing(subset: Subset, name: str) -> Listing:
     classes = list(CIFAR10) if labels.max() < len(CIFAR10) else [str(each) for each in range(100)]
     data_set = "cifar10" if len(classes) == len(CIFAR10) else "cifar100"
     full = f"{name}/{subset.corruption}/{subset.severity}"
-    return array_listing(full, data_set, "test", images[rows].transpose(0, 3, 1, 2), labels, classes)
+    return array_listing(full, data_set, split, images[rows].transpose(0, 3, 1, 2), labels, classes)

@@ -1,7 +1,9 @@
 """The C version of a data set, written to disk: files where it is made of files, arrays where it is an array."""
 
+import hashlib
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from multiprocessing import get_context
@@ -23,7 +25,7 @@ from seasoning.files import replacing
 
 __all__ = ["write_corrupted"]
 
-_LONG = ("classes",)  # of what was noted, what is too long to be told
+_LONG = ("classes", "sources")  # of what was noted, what says nothing to a reader
 _TOGETHER = 64  # images of one size that are corrupted at a time
 _SHARED: dict[str, Callable[["_Work"], "_Work"]] = {}  # in a worker process
 
@@ -83,8 +85,7 @@ def write_corrupted(
             f"{listing.name} as {kind}: its C version could not be read back; expected one of {', '.join(LISTERS)}. "
             "The photographs of ReaL are those of ImageNet: corrupt them by --kind imagenet"
         )
-    about = {"kind": kind, "images": len(listing), "classes": list(listing.class_names)}
-    _claim(out, {**about, "seed": seed, "view": repr(view), "first": int(listing.ids[0])})
+    _claim(out, {**_described(listing, kind), "seed": seed, "view": repr(view)})
     if listing.pixels is not None:
         if set(severities) != set(LEVELS):
             raise BadInput(f"{listing.name} is an array, whose C version holds all severities: leave them out")
@@ -122,6 +123,25 @@ def _start(act: Callable[[_Work], _Work]) -> None:
 
 def _act(work: _Work) -> _Work:
     return _SHARED["act"](work)
+
+
+def _described(listing: Listing, kind: str) -> dict[str, Any]:
+    """What tells a set from others, and what its C version is read by: see `c_versions.Origin`."""
+    split = listing.name.partition("/")[2] if kind in ("cifar10", "cifar100") else ""
+    sources = hashlib.sha256(listing.ids.numpy().tobytes())
+    if listing.pixels is not None:
+        sources.update(listing.pixels.contiguous().numpy().data)
+    times = {path: os.stat(path).st_mtime_ns for path in {place.path for place in listing.places}}
+    for place in listing.places:
+        size = os.path.getsize(place.path) if place.size < 0 else place.size
+        sources.update(f"{place.name}\0{size}\0{times[place.path]}\n".encode())
+    return {
+        "kind": kind,
+        "split": split,
+        "images": len(listing),
+        "classes": list(listing.class_names),
+        "sources": sources.hexdigest()[:32],
+    }
 
 
 def _claim(out: Path, about: dict[str, Any]) -> None:

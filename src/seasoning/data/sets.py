@@ -212,11 +212,12 @@ def _variant(name: str) -> str | None:
 
 
 def _c_parts(root: Path, kind: str, class_names: Sequence[str] | None) -> list[Part]:
-    subsets = corruption_folders(root)
+    subsets, made = corruption_folders(root), origin_of(root)
     if kind.startswith("cifar"):
-        return [_c_part(kind, each, partial(cifar_c_listing, each, kind)) for each in subsets if each.path.is_file()]
+        arrays = [each for each in subsets if each.path.is_file()]
+        return [_c_part(kind, each, partial(cifar_c_listing, each, kind, made.split or "test")) for each in arrays]
     name = root.resolve().name if kind == "folder-c" else kind
-    lister = _published_c if kind == "imagenet-c" else partial(_as_made, origin_of(root), class_names)
+    lister = _published_c if kind == "imagenet-c" else partial(_as_made, made, class_names)
     return [
         _c_part(name, each, partial(folder_c_listing, each, name, lister)) for each in subsets if each.path.is_dir()
     ]
@@ -232,7 +233,8 @@ def _as_made(made: Origin, class_names: Sequence[str] | None, tree: Tree, name: 
     if class_names is None and made.kind in LISTERS and LISTERS[made.kind] is not _tree:
         listing = LISTERS[made.kind](tree, name)
     else:
-        listing = tree_listing(tree, made.classes if class_names is None else class_names, name)
+        family = f"{made.kind}/{made.split}" if made.split else ""
+        listing = tree_listing(tree, made.classes if class_names is None else class_names, name, family=family)
     return replace(listing, whole=made.images)
 
 
