@@ -93,20 +93,31 @@ def test_a_row_of_the_paper_s_table(sets: Path) -> None:
     assert mean_corruption(results) is None
 
 
+def test_a_folder_that_is_only_named_so_has_no_mce(sets: Path) -> None:
+    save_coded(sets / "imagenet-c" / "tench" / "1.png", 0)
+    names = ("tench", *wnids()[1:])
+    (result,) = measured(sets, [str(sets / "imagenet-c")], ReadOptions(class_names=names))
+    assert (result.column, result.kind) == ("imagenet-c", "folder")
+    assert mean_corruption([result]) is None
+
+
 def test_mce_wants_all_75() -> None:
     from seasoning.data.c_versions import ALEXNET_ERRORS
     from seasoning.metrics import Estimate
     from seasoning.single import Measured
 
-    def result(corruption: str, severity: int) -> SetResult:
+    def result(corruption: str, severity: int, kind: str = "imagenet-c") -> SetResult:
         # Half of AlexNet's error at every severity.
         value = 1 - ALEXNET_ERRORS[corruption] / 2
         lines = {"clean": Measured(Estimate(value, 0, 1, 10), None)}
-        return SetResult(f"imagenet-c/{corruption}/{severity}", "imagenet-c", lines, {}, (224, 224), [])
+        return SetResult(f"imagenet-c/{corruption}/{severity}", "imagenet-c", lines, {}, (224, 224), [], kind)
 
     results = [result(corruption, severity) for corruption in ALEXNET_ERRORS for severity in range(1, 6)]
     assert mean_corruption(results) == pytest.approx(0.5)
     assert mean_corruption(results[1:]) is None
+    # One's own C version in a folder of that name: its frost is another.
+    own = [result(corruption, severity, "folder-c") for corruption in ALEXNET_ERRORS for severity in range(1, 6)]
+    assert mean_corruption(own) is None
 
 
 def test_sets_that_are_not_complete_are_refused_unless_asked_for(sets: Path) -> None:
@@ -232,6 +243,14 @@ def test_a_c_set_that_lacks_subsets_is_refused_unless_asked_for(sets: Path) -> N
     first, second = measured(sets, [str(sets / "c")])
     # Said once, not by each subset.
     assert [sum("missing" in note for note in each.notes) for each in (first, second)] == [1, 0]
+
+
+def test_a_c_version_of_one_s_own_says_what_of_the_75_it_lacks(tmp_path: Path) -> None:
+    checkerboard(tmp_path / "pets-c" / "fog" / "1" / "cat" / "1.png", 16)
+    (pets,) = open_data([str(tmp_path / "pets-c")], ReadOptions())
+    (note,) = pets.notes
+    assert note.startswith("not complete: missing: gaussian_noise/1, ")
+    assert note.endswith(" and 64 more")
 
 
 def test_unknown_transforms_are_answered_with_the_nearest() -> None:

@@ -1,6 +1,7 @@
 """Which data set a folder or an archive holds, and how to open it."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,12 +25,14 @@ from seasoning.data.listing import Listing, Tree, is_archive, read_tree
 from seasoning.data.set_facts import FACTS, V2_VARIANTS
 from seasoning.data.variants import STIMULUS, conflict_listing, masked_listing, sketch_listing, v2_listing
 from seasoning.errors import BadInput, UnknownName
+from seasoning.noise import CORRUPTIONS
 
 
 __all__ = ["LISTERS", "Found", "Part", "find_set", "lacking", "recognise", "shortfall"]
 
 _MOST_NAMED = 10
 _LOOKED_AT = 40  # files of a class that are looked at to tell sets apart
+_SUBSET = re.compile(rf"(.*/)?({'|'.join(CORRUPTIONS)})(/[1-5]/|\.npy$)")
 _RENDITIONS = frozenset(
     (
         "art",
@@ -250,6 +253,8 @@ def _recognised(root: Path) -> str | None:
     subsets = corruption_folders(root) if root.is_dir() else []
     if subsets:
         return _recognised_c(subsets)
+    if is_archive(root):
+        _refuse_packed_c(root, names)
     tree = Tree(root, (), tuple(read_tree(root).files)) if is_archive(root) else None
     mark = cifar_form(tree if tree is not None else _shallow(root))
     if mark is not None:
@@ -270,6 +275,16 @@ def _recognised(root: Path) -> str | None:
     if inside and inside <= set(CIFAR10) and len(inside) > len(CIFAR10) / 2:
         return "cifar10"
     return "folder" if folders else None
+
+
+def _refuse_packed_c(root: Path, names: Sequence[str]) -> None:
+    """A C version is read from a folder; in an archive its corruptions would be taken for classes."""
+    packed = next((name for name in names if _SUBSET.match(name)), None)
+    if packed is not None:
+        raise BadInput(
+            f"{root} holds a C version, such as {packed}: unpack it, C versions are read from folders; "
+            f"expected {FACTS['imagenet-c'].layout}, or {FACTS['cifar10-c'].layout}"
+        )
 
 
 def _recognised_wnids(folders: set[str], files: Sequence[str]) -> str:
