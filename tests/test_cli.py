@@ -219,4 +219,7 @@ def test_a_c_version_is_made_and_measured_in_a_table(finished: Path, tmp_path: P
         *("--data", tmp_path / "pets", "--data", out),
     )
     assert re.search(r"# FP +pets +pets-c +MEAN\n", printed), printed
-    assert "measured at 8 x 8 pixels" in printed
+    assert "\npets: measured at 8 x 8 pixels" in printed
+    # Of a C version the first subset tells the size, and what of the 75 is missing.
+    assert printed.count("pets-c/brightness/1: measured at 8 x 8 pixels\npets-c/brightness/1: not complete: miss") == 1
+    assert "pets-c/contrast" not in printed

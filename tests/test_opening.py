@@ -1,6 +1,7 @@
 """From what is named on the command line to numbers: views, options, and a table like the paper's."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from seasoning.data.corrupting import write_corrupted
 from seasoning.data.decoding import Photo, Whole
 from seasoning.data.imagenet import wnids
 from seasoning.errors import BadInput, UnknownName
@@ -91,20 +93,31 @@ def test_a_row_of_the_paper_s_table(sets: Path) -> None:
     assert mean_corruption(results) is None
 
 
+def test_a_folder_that_is_only_named_so_has_no_mce(sets: Path) -> None:
+    save_coded(sets / "imagenet-c" / "tench" / "1.png", 0)
+    names = ("tench", *wnids()[1:])
+    (result,) = measured(sets, [str(sets / "imagenet-c")], ReadOptions(class_names=names))
+    assert (result.column, result.kind) == ("imagenet-c", "folder")
+    assert mean_corruption([result]) is None
+
+
 def test_mce_wants_all_75() -> None:
     from seasoning.data.c_versions import ALEXNET_ERRORS
     from seasoning.metrics import Estimate
     from seasoning.single import Measured
 
-    def result(corruption: str, severity: int) -> SetResult:
+    def result(corruption: str, severity: int, kind: str = "imagenet-c") -> SetResult:
         # Half of AlexNet's error at every severity.
         value = 1 - ALEXNET_ERRORS[corruption] / 2
         lines = {"clean": Measured(Estimate(value, 0, 1, 10), None)}
-        return SetResult(f"imagenet-c/{corruption}/{severity}", "imagenet-c", lines, {}, (224, 224), [])
+        return SetResult(f"imagenet-c/{corruption}/{severity}", "imagenet-c", lines, {}, (224, 224), [], kind)
 
     results = [result(corruption, severity) for corruption in ALEXNET_ERRORS for severity in range(1, 6)]
     assert mean_corruption(results) == pytest.approx(0.5)
     assert mean_corruption(results[1:]) is None
+    # One's own C version in a folder of that name: its frost is another.
+    own = [result(corruption, severity, "folder-c") for corruption in ALEXNET_ERRORS for severity in range(1, 6)]
+    assert mean_corruption(own) is None
 
 
 def test_sets_that_are_not_complete_are_refused_unless_asked_for(sets: Path) -> None:
@@ -191,6 +204,53 @@ def test_folders_of_one_size_are_left_as_they_are(
         checkerboard(tmp_path / "pets" / "cat" / f"{number}.png", side)
     (pets,) = open_data([str(tmp_path / "pets")], ReadOptions(transform=transform))
     assert (pets.view(build_model("resnet18", num_classes=1)) is not None) == viewed
+
+
+@pytest.mark.parametrize(("sizes", "viewed"), [([40, 40], False), ([40, 44], True)])
+def test_a_c_version_of_several_sizes_is_viewed(tmp_path: Path, sizes: list[int], viewed: bool) -> None:
+    for number, side in enumerate(sizes):
+        checkerboard(tmp_path / "pets-c" / "fog" / "1" / "cat" / f"{number}.png", side)
+    (pets,) = open_data([str(tmp_path / "pets-c")], PARTIAL)
+    model = build_model("resnet18", num_classes=1)
+    assert (pets.view(model) is not None) == viewed
+    assert pets.read(model).x.shape[2:] == ((224, 224) if viewed else (40, 40))
+
+
+def test_a_c_version_of_one_s_own_that_lacks_images_is_refused(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        checkerboard(tmp_path / "pets" / name / "1.png", 16)
+    (pets,) = open_data([str(tmp_path / "pets")], PARTIAL)
+    assert pets.listing is not None
+    write_corrupted(pets.listing, "folder", tmp_path / "c")
+    whole, *_ = open_data([str(tmp_path / "c")], ReadOptions())
+    assert whole.listing is not None
+    assert whole.notes == []
+    shutil.rmtree(tmp_path / "c" / "gaussian_noise" / "1" / "cat")
+    lacking, *_ = open_data([str(tmp_path / "c")], ReadOptions())
+    with pytest.raises(
+        BadInput, match=r"c/gaussian_noise/1 is not complete: 1 of 2 images; by class: cat 0; .*--partial"
+    ):
+        _ = lacking.listing
+    lacking, *_ = open_data([str(tmp_path / "c")], PARTIAL)
+    assert lacking.notes == ["not complete: 1 of 2 images; by class: cat 0"]
+
+
+def test_a_c_set_that_lacks_subsets_is_refused_unless_asked_for(sets: Path) -> None:
+    said = "missing: gaussian_noise/1, .*gaussian_noise/5, shot_noise/1, .* and 63 more"
+    with pytest.raises(BadInput, match=f"c is not complete: {said}; .*--partial"):
+        measured(sets, [str(sets / "c")], ReadOptions())
+    assert not (sets / "out").exists()
+    first, second = measured(sets, [str(sets / "c")])
+    # Said once, not by each subset.
+    assert [sum("missing" in note for note in each.notes) for each in (first, second)] == [1, 0]
+
+
+def test_a_c_version_of_one_s_own_says_what_of_the_75_it_lacks(tmp_path: Path) -> None:
+    checkerboard(tmp_path / "pets-c" / "fog" / "1" / "cat" / "1.png", 16)
+    (pets,) = open_data([str(tmp_path / "pets-c")], ReadOptions())
+    (note,) = pets.notes
+    assert note.startswith("not complete: missing: gaussian_noise/1, ")
+    assert note.endswith(" and 64 more")
 
 
 def test_unknown_transforms_are_answered_with_the_nearest() -> None:

@@ -16,7 +16,7 @@ from seasoning.data.decoding import Photo, View, Whole, image_size
 from seasoning.data.listing import Listing
 from seasoning.data.reading import Known, read_samples
 from seasoning.data.set_facts import FACTS
-from seasoning.data.sets import find_set, shortfall
+from seasoning.data.sets import find_set, lacking, shortfall
 from seasoning.errors import BadInput, UnknownName
 from seasoning.models import Classifier
 
@@ -63,6 +63,7 @@ class Opened:
         listing: Opens it.
         samples: Of a set without files, gives them.
         options: How it is read.
+        notes: What a reader of its numbers has to know, beside what its files say.
     """
 
     def __init__(
@@ -73,9 +74,10 @@ class Opened:
         listing: Callable[[], Listing] | None,
         samples: Callable[[], Samples] | None,
         options: ReadOptions,
+        notes: Sequence[str] = (),
     ) -> None:
         self.name, self.column, self.kind = name, column, kind
-        self._listing, self._samples, self._options = listing, samples, options
+        self._listing, self._samples, self._options, self._notes = listing, samples, options, notes
 
     @cached_property
     def listing(self) -> Listing | None:
@@ -128,7 +130,7 @@ class Opened:
         if self.listing is None or self.kind is None:
             return []
         missing = shortfall(self.listing, self.kind, self._options.split or "test")
-        return [*self.listing.notes, *([f"not complete: {missing}"] if missing else [])]
+        return [*self._notes, *self.listing.notes, *([f"not complete: {missing}"] if missing else [])]
 
     def view(self, model: Classifier) -> View | None:
         """What is done to each image for this model."""
@@ -140,7 +142,7 @@ class Opened:
         if self._options.transform == "auto":
             own = {image_size(place) for place in listing.places[:: max(len(listing) // _LOOKED_AT, 1)]}
             # Images of one size, from a set made at it or from one's own folder, are not resized a second time.
-            if listing.as_is or (self.kind == "folder" and len(own) == 1):
+            if listing.as_is or (self.kind in ("folder", "folder-c") and len(own) == 1):
                 fixed = getattr(model.network, "pretrained_cfg", {}).get("fixed_input_size", False)
                 return Whole(size) if fixed and own != {size} else None
         return Photo(size, config["crop_pct"], config["interpolation"], config["crop_mode"], tuple(config["mean"]))
@@ -226,9 +228,21 @@ def _opened(text: str, options: ReadOptions) -> list[Opened]:
         raise BadInput(f"--split {split} of the folder {path}: a folder is measured whole, leave the option out")
     if split not in ("train", "test"):
         raise BadInput(f"--split {split} of {path}: CIFAR has train and test")
+    missing = lacking(found)
+    # Of one's own images somebody may have wanted only some corruptions.
+    if missing is not None and FACTS[found.kind].images is not None and not options.partial:
+        raise BadInput(
+            f"{path} is not complete: {missing}; copy them, or measure what is there by --partial. "
+            f"Expected: {FACTS[found.kind].layout}"
+        )
     # The subsets of a C version share a column, `NAME/corruption/severity`; all others have their own.
     parts = [(each, each.name.split("/")[0] if found.kind.endswith("-c") else each.name) for each in found.parts]
-    return [Opened(part.name, column, found.kind, part.open, None, options) for part, column in parts]
+    # What is missing is said once, by the first of them.
+    notes = [[f"not complete: {missing}"] if missing is not None and each is parts[0] else [] for each in parts]
+    return [
+        Opened(part.name, column, found.kind, part.open, None, options, noted)
+        for (part, column), noted in zip(parts, notes, strict=True)
+    ]
 
 
 def _split(source: str, part: str) -> Samples:

@@ -59,6 +59,7 @@ class SetResult(NamedTuple):
         counted: For each of the first three, which samples are right.
         size: Height and width at which the images were measured.
         notes: What a reader of the numbers has to know.
+        kind: A key of `FACTS`, or `None` for a set without files.
     """
 
     name: str
@@ -67,6 +68,7 @@ class SetResult(NamedTuple):
     counted: dict[str, metrics.Column]
     size: tuple[int, int]
     notes: list[str]
+    kind: str | None
 
 
 def evaluate_checkpoint(source: str | Path, *, data: str, split: str | None, **given: Any) -> dict[str, Measured]:
@@ -193,10 +195,10 @@ def accuracy_table(results: Mapping[str, Sequence[SetResult]], line: str = CLEAN
 
 
 def mean_corruption(results: Sequence[SetResult]) -> float | None:
-    """The mCE on ImageNet-C in units of AlexNet's errors; `None` unless all 75 subsets are there."""
+    """The mCE on the published ImageNet-C in units of AlexNet's errors; `None` unless all 75 subsets are there."""
     errors: dict[str, list[float]] = {}
     for each in results:
-        if each.column == "imagenet-c":
+        if each.kind == "imagenet-c":
             errors.setdefault(each.name.split("/")[1], []).append(1 - each.lines[CLEAN].estimate.value)
     if errors.keys() != ALEXNET_ERRORS.keys() or any(len(each) != 5 for each in errors.values()):
         return None
@@ -244,7 +246,7 @@ def _result(
     left_out = f"{len(samples.skipped)} images could not be read and are left out, such as {(*samples.skipped, '')[0]}"
     notes = [*opened.notes, *([left_out] if samples.skipped else [])]
     height, width = samples.x.shape[2:]
-    return SetResult(opened.name, opened.column, lines, counted, (height, width), notes)
+    return SetResult(opened.name, opened.column, lines, counted, (height, width), notes, opened.kind)
 
 
 def _constants(

@@ -61,6 +61,14 @@ def test_missing_subsets_of_a_c_version_are_named(tmp_path: Path) -> None:
     assert checked.columns == 5
 
 
+def test_a_c_version_is_known_from_inside_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_coded(tmp_path / "pets-c" / "fog" / "1" / "cat" / "1.png", 5)
+    monkeypatch.chdir(tmp_path / "pets-c")
+    checked = check_data(Path("."))
+    assert checked.kind == "folder-c"
+    assert "pets-c/fog/1: 1 images in 1 classes" in checked.found
+
+
 def test_a_missing_variant_and_one_that_is_laid_out_wrongly(tmp_path: Path) -> None:
     for variant in ("matched-frequency", "top-images"):
         save_coded(tmp_path / f"imagenetv2-{variant}-format-val" / "7" / "a.jpeg", 5)

@@ -138,6 +138,9 @@ def test_splits_of_image_folders(tmp_path: Path) -> None:
                 save_coded(tmp_path / split / name / f"{number}.png", 5, side=32)
     assert find_set(tmp_path).kind == "cifar10"
     assert (len(opened(tmp_path, "train")), len(opened(tmp_path, "test"))) == (20, 10)
+    train, test = (set(opened(tmp_path, split).ids.tolist()) for split in ("train", "test"))
+    # `train/cat/0` and `test/cat/0` are two photographs.
+    assert not train & test
 
 
 def test_code_in_a_batch_is_not_run(tmp_path: Path) -> None:

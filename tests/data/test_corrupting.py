@@ -1,5 +1,6 @@
 """C versions on disk: laid out like the published ones, gone on with after a stop, read back alike."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ from seasoning.data.corruptions import CORRUPTIONS, corrupt
 from seasoning.data.decoding import Photo
 from seasoning.data.listing import Listing
 from seasoning.data.reading import read_samples
-from seasoning.data.sets import Found, find_set
+from seasoning.data.sets import Found, find_set, shortfall
 from seasoning.errors import BadInput, RunConflict, UnknownName
-from tests.data.test_cifar import python10
+from tests.data.test_cifar import TEN, python10
 from tests.data.trees import save_coded
 
 
@@ -93,6 +94,24 @@ def test_another_c_version_and_other_files_are_left_alone(pets: Path, tmp_path: 
         write_corrupted(listing, "folder", pets)
 
 
+def test_a_set_of_the_same_names_is_another_one(pets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "c"
+    write_corrupted(opened(pets)[1], "folder", out, corruptions=("contrast",), severities=(1,))
+    save_noise(pets / "dog" / "5.jpg", 99)
+    with pytest.raises(RunConflict, match=r"another C version \(its sources are others\)"):
+        write_corrupted(opened(pets)[1], "folder", out, corruptions=("contrast",), severities=(1,))
+
+
+def test_arrays_of_other_pixels_are_another_set(tmp_path: Path) -> None:
+    python10(tmp_path / "py")
+    _, listing = opened(tmp_path / "py")
+    write_corrupted(listing, "cifar10", tmp_path / "c", corruptions=("contrast",))
+    assert listing.pixels is not None
+    other = replace(listing, pixels=255 - listing.pixels)
+    with pytest.raises(RunConflict, match="its sources are others"):
+        write_corrupted(other, "cifar10", tmp_path / "c", corruptions=("contrast",))
+
+
 def test_images_of_several_sizes_keep_them_unless_viewed(pets: Path, tmp_path: Path) -> None:
     save_noise(pets / "cat" / "wide.png", 9, width=40)
     _, listing = opened(pets)
@@ -113,7 +132,39 @@ def test_masks_come_along(tmp_path: Path) -> None:
     assert back.ids.tolist() == listing.ids.tolist()
     assert back.y.tolist() == [1]
     assert back.label_map == listing.label_map
-    assert back.as_is
+
+
+def test_labels_stay_where_a_class_folder_is_missing(pets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "pets-c"
+    write_corrupted(opened(pets)[1], "folder", out, corruptions=("contrast",), severities=(1, 2))
+    for file in (out / "contrast" / "2" / "cat").iterdir():
+        file.unlink()
+    (out / "contrast" / "2" / "cat").rmdir()
+    whole, lacking = (part.open() for part in find_set(out).parts)
+    assert (whole.y.tolist(), shortfall(whole, "folder-c")) == ([0, 0, 0, 1, 1, 1], None)
+    assert (lacking.class_names, lacking.y.tolist()) == (("cat", "dog"), [1, 1, 1])
+    assert shortfall(lacking, "folder-c") == "3 of 6 images; by class: cat 0"
+
+
+def test_a_c_version_follows_the_model_s_classes(pets: Path, tmp_path: Path) -> None:
+    write_corrupted(opened(pets)[1], "folder", tmp_path / "c", corruptions=("contrast",), severities=(1,))
+    (part,) = find_set(tmp_path / "c", class_names=("dog", "eel", "cat")).parts
+    listing = part.open()
+    assert (listing.class_names, listing.y.tolist()) == (("dog", "eel", "cat"), [0, 0, 0, 2, 2, 2])
+    (part,) = find_set(tmp_path / "c", class_names=("dog", "eel")).parts
+    with pytest.raises(BadInput, match="1 folders are none of the model's 2 classes: cat"):
+        part.open()
+
+
+def test_what_could_not_be_read_back_is_not_made(tmp_path: Path) -> None:
+    save_coded(tmp_path / "val" / "n01440764" / "ILSVRC2012_val_00000001.JPEG", 5, side=16)
+    (tmp_path / "val" / "real.json").write_text("[[5, 6]]")
+    found, listing = opened(tmp_path / "val", "imagenet-real")
+    with pytest.raises(
+        BadInput, match=r"as imagenet-real: .* could not be read back.* corrupt them by --kind imagenet"
+    ):
+        write_corrupted(listing, found.kind, tmp_path / "c")
+    assert not (tmp_path / "c").exists()
 
 
 def test_arrays_become_arrays(tmp_path: Path) -> None:
@@ -131,6 +182,24 @@ def test_arrays_become_arrays(tmp_path: Path) -> None:
     assert torch.equal(mild.x, corrupt(read_samples(listing).x, listing.ids, "fog", 1))
     with pytest.raises(BadInput, match="holds all severities"):
         write_corrupted(listing, found.kind, out, severities=(1, 2))
+
+
+@pytest.mark.parametrize("form", ["batches", "folders"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_c_versions_of_a_split_have_its_ids(tmp_path: Path, form: str, split: str) -> None:
+    if form == "batches":
+        python10(tmp_path / "ten")
+    else:
+        for place, name in enumerate(TEN):
+            for part in ("train", "test"):
+                save_noise(tmp_path / "ten" / part / name / "1.png", place, width=32, height=32)
+    found = find_set(tmp_path / "ten", split=split)
+    listing = found.parts[0].open()
+    write_corrupted(listing, found.kind, tmp_path / "c", corruptions=("contrast",))
+    # Not even asked for: the C version knows what it was made of.
+    back = find_set(tmp_path / "c").parts[0].open()
+    assert back.ids.tolist() == listing.ids.tolist()
+    assert back.y.tolist() == listing.y.tolist()
 
 
 def test_what_cannot_be_is_refused_before_any_file(pets: Path, tmp_path: Path) -> None:

@@ -115,6 +115,33 @@ def test_the_official_archive_with_its_labels(tmp_path: Path, labels: str, form:
         assert read_samples(listing).x[:, 1, 0, 0].tolist() == [1, 2, 3]
 
 
+def test_an_archive_whose_lone_folder_holds_the_validation_images(tmp_path: Path) -> None:
+    flat(tmp_path / "val", [VAL.format(number) for number in (1, 2)])
+    (tmp_path / "val.txt").write_text(f"{VAL.format(1)} 281\n{VAL.format(2)} 0\n")
+    # A lone folder that is a class stays one.
+    flat(tmp_path / "n01440764", [VAL.format(293)])
+    for name, kind, answers in (
+        ("val", "imagenet", {VAL.format(1): 281, VAL.format(2): 0}),
+        ("n01440764", "imagenet", {VAL.format(293): 0}),
+    ):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            archive.add(tmp_path / name, arcname=name)
+        found = find_set(tmp_path / f"{name}.tar")
+        assert found.kind == kind
+        assert by_name(only(found)) == answers
+
+
+@pytest.mark.parametrize("file", ["ours-c/fog/3/cat/1.png", "imagenet-c/weather/fog/3/n01440764/1.png", "c/fog.npy"])
+def test_an_archive_of_a_c_version_is_to_be_unpacked(tmp_path: Path, file: str) -> None:
+    for each in (file, file.replace("fog", "snow")):
+        save_coded(tmp_path / each, 5)
+    top = file.split("/")[0]
+    with tarfile.open(tmp_path / "packed.tar", "w") as archive:
+        archive.add(tmp_path / top, arcname=top)
+    with pytest.raises(BadInput, match=r"packed\.tar holds a C version, such as .*fog.*: unpack it"):
+        find_set(tmp_path / "packed.tar")
+
+
 def test_a_photograph_has_one_id_in_the_archive_and_in_folders(validation: Path, tmp_path: Path) -> None:
     path = official_tar(tmp_path / "official", [293, 7])
     (path.parent / "val.txt").write_text(f"{VAL.format(293)} 0\n{VAL.format(7)} 281\n")

@@ -110,6 +110,17 @@ def test_a_mapped_file_follows_its_sources(root: Path, tmp_path: Path) -> None:
     assert wide.x.shape[2:] == (20, 20)
 
 
+def test_sets_of_the_same_names_sizes_and_times_do_not_share_a_mapped_file(tmp_path: Path) -> None:
+    read = []
+    for seed, name in enumerate(("one", "other")):
+        path = tmp_path / name / "cat" / "1.bmp"
+        path.parent.mkdir(parents=True)
+        noise(seed, 30, 24).save(path)
+        os.utime(path, ns=(1, 1))
+        read.append(read_samples(listing(tmp_path / name), cache=tmp_path / "cache"))
+    assert not torch.equal(read[0].x, read[1].x)
+
+
 def test_a_file_that_was_cut_off_is_made_again(root: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     whole = read_samples(listing(root), view=PHOTO, cache=cache)

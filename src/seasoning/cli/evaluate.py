@@ -1,5 +1,6 @@
 """`seasoning evaluate`: what a checkpoint is worth, on one data set or several."""
 
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -151,9 +152,11 @@ def _print_tables(results: "dict[str, list[SetResult]]") -> None:
     first = next(iter(results.values()))
     for line in first[0].counted:
         print(terminal(accuracy_table(results, line)))
-    for each in first:
-        if each.notes or each.name == each.column:
-            _print_facts(each)
+    for _, sets in groupby(first, lambda each: each.column):
+        # Of the subsets of a C version the first stands for all that have nothing to say.
+        for number, each in enumerate(sets):
+            if each.notes or number == 0:
+                _print_facts(each)
     for name, found in results.items():
         for each in found:
             for extra in ("unmasked", "shape bias"):

@@ -1,7 +1,7 @@
 """Sets under the 15 common corruptions at 5 severities: ImageNet-C, CIFAR-10-C, and what `seasoning corrupt` makes."""
 
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,19 @@ from seasoning.errors import BadInput
 from seasoning.noise import CORRUPTIONS
 
 
-__all__ = ["ALEXNET_ERRORS", "Subset", "cifar_c_listing", "corruption_folders", "folder_c_listing", "missing_subsets"]
+__all__ = [
+    "ALEXNET_ERRORS",
+    "MADE_OF",
+    "Origin",
+    "Subset",
+    "cifar_c_listing",
+    "corruption_folders",
+    "folder_c_listing",
+    "missing_subsets",
+    "origin_of",
+]
+
+MADE_OF = "made-of.json"  # beside a C version made here: what it was made of
 
 _SEVERITIES = tuple("12345")
 _GROUPS = ("noise", "blur", "weather", "digital")
@@ -46,6 +58,33 @@ class Subset(NamedTuple):
     path: Path
 
 
+class Origin(NamedTuple):
+    """What a C version was made of.
+
+    Args:
+        kind: A key of `FACTS`.
+        images: How many each subset has; `None` where nobody noted it.
+        classes: Their names, in the order of the labels; `None` where nobody noted them.
+        split: Of CIFAR, where it was parted: `"train"` or `"test"`; else empty.
+    """
+
+    kind: str
+    images: int | None
+    classes: tuple[str, ...] | None
+    split: str
+
+
+def origin_of(root: Path) -> Origin:
+    """What `seasoning corrupt` noted beside what it made; without a note, images of one's own."""
+    try:
+        about = json.loads((root / MADE_OF).read_text())
+        classes = about.get("classes")
+        split = about.get("split", "")
+        return Origin(about["kind"], about.get("images"), None if classes is None else tuple(classes), split)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Origin("folder", None, None, "")
+
+
 def corruption_folders(root: Path) -> list[Subset]:
     """The subsets below a folder, in the order of the corruptions; also where the four archives' folders are kept.
 
@@ -73,8 +112,7 @@ def missing_subsets(found: list[Subset]) -> Iterator[str]:
 def folder_c_listing(subset: Subset, name: str, list_one: Callable[[Tree, str], Listing]) -> Listing:
     """One subset of a C version in folders: `fog/3/<class>/<image>`.
 
-    The images are measured at their size: a second resize would blur them. The ids are those of the images that they
-    were made from.
+    The ids are those of the images that they were made from.
 
     Args:
         subset: The corruption, its severity and the folder.
@@ -82,11 +120,13 @@ def folder_c_listing(subset: Subset, name: str, list_one: Callable[[Tree, str], 
         list_one: Reads a set of the kind that was corrupted.
     """
     full = f"{name}/{subset.corruption}/{subset.severity}"
-    return replace(list_one(read_tree(subset.path), full), as_is=True)
+    return list_one(read_tree(subset.path), full)
 
 
-def cifar_c_listing(subset: Subset, name: str) -> Listing:
-    """One subset of CIFAR-10-C or CIFAR-100-C: `fog.npy` holds the test images five times, the mildest first.
+def cifar_c_listing(subset: Subset, name: str, split: str) -> Listing:
+    """One subset of CIFAR-10-C or CIFAR-100-C: `fog.npy` holds the images of a split five times, the mildest first.
+
+    The published ones are made of the split `"test"`.
 
     Raises:
         BadInput: the arrays are damaged, of other shapes, or no five times as many as labels.
@@ -108,4 +148,4 @@ def cifar_c_listing(subset: Subset, name: str) -> Listing:
     classes = list(CIFAR10) if labels.max() < len(CIFAR10) else [str(each) for each in range(100)]
     data_set = "cifar10" if len(classes) == len(CIFAR10) else "cifar100"
     full = f"{name}/{subset.corruption}/{subset.severity}"
-    return array_listing(full, data_set, "test", images[rows].transpose(0, 3, 1, 2), labels, classes)
+    return array_listing(full, data_set, split, images[rows].transpose(0, 3, 1, 2), labels, classes)

@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import torch
 
-from seasoning.data.c_versions import corruption_folders, missing_subsets
 from seasoning.data.decoding import Whole, decode, decode_all
 from seasoning.data.imagenet import class_words, real_listing
 from seasoning.data.listing import Listing
 from seasoning.data.set_facts import FACTS, UNLABELLED, V2_VARIANTS
-from seasoning.data.sets import Found, find_set, shortfall
+from seasoning.data.sets import Found, find_set, lacking, shortfall
 from seasoning.data.sheet import Tile
 from seasoning.errors import BadInput
 
@@ -104,10 +103,9 @@ def _counted(listing: Listing, as_published: bool) -> str:
 
 
 def _missing_parts(found: Found) -> list[str]:
-    if FACTS[found.kind].subsets > 1:
-        missing = list(missing_subsets(corruption_folders(found.root)))
-        more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
-        return [f"missing: {', '.join(missing[:_MOST_NAMED])}{more}"] if missing else []
+    missing = lacking(found)
+    if missing is not None:
+        return [missing]
     variants = {part.name.partition("/")[2] for part in found.parts}
     if found.kind == "imagenet-v2" and len(found.parts) > 1 and variants != set(V2_VARIANTS):
         return [f"missing variant: {', '.join(sorted(set(V2_VARIANTS) - variants))}"]

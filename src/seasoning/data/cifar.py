@@ -55,7 +55,7 @@ def cifar_listing(tree: Tree, split: str) -> Listing:
     """One split of CIFAR-10 or CIFAR-100.
 
     Sample ids derive from the row of the batches, `cifar10/test/17`, so those of CIFAR-10-C are the same. Of an image
-    folder, which has lost the rows, they derive from the path.
+    folder, which has lost the rows, they derive from the path, and where it is parted from the split.
 
     Args:
         tree: Of a folder with batches, or with a folder for each class (in `train` and `test`, or of one split alone).
@@ -104,9 +104,9 @@ def _from_images(tree: Tree, split: str) -> Listing:
         files = tuple(each for each, place in zip(below, tree.files, strict=True) if place.name.startswith(f"{split}/"))
         tree = Tree(tree.root / split, tuple(sorted({each.name.split("/", 1)[0] for each in files})), files)
     ten = set(tree.folders) <= set(CIFAR10)
-    listing = tree_listing(tree, CIFAR10 if ten else None)
     data_set = "cifar10" if ten else "cifar100"
-    return replace(listing, name=f"{data_set}/{split}" if parted else data_set, as_is=True)
+    name = f"{data_set}/{split}" if parted else data_set
+    return replace(tree_listing(tree, CIFAR10 if ten else None, name, family=name if parted else ""), as_is=True)
 
 
 def _python(place: Place) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -1,7 +1,9 @@
 """The C version of a data set, written to disk: files where it is made of files, arrays where it is an array."""
 
+import hashlib
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from multiprocessing import get_context
@@ -12,16 +14,18 @@ import numpy as np
 import torch
 from torchvision.transforms import functional
 
+from seasoning.data.c_versions import MADE_OF
 from seasoning.data.corruptions import CORRUPTIONS, LEVELS, corrupt
 from seasoning.data.decoding import View, decode
 from seasoning.data.listing import Listing
-from seasoning.data.sets import MADE_OF
+from seasoning.data.sets import LISTERS
 from seasoning.errors import BadInput, RunConflict, UnknownName
 from seasoning.files import replacing
 
 
 __all__ = ["write_corrupted"]
 
+_LONG = ("classes", "sources")  # of what was noted, what says nothing to a reader
 _TOGETHER = 64  # images of one size that are corrupted at a time
 _SHARED: dict[str, Callable[["_Work"], "_Work"]] = {}  # in a worker process
 
@@ -66,7 +70,8 @@ def write_corrupted(
 
     Raises:
         UnknownName: there is no such corruption.
-        BadInput: a severity out of range, some severities of an array, or an image that cannot be read.
+        BadInput: a severity out of range, some severities of an array, an image that cannot be read, or a kind whose
+            C version could not be read back.
         RunConflict: the folder holds something else.
     """
     for each in corruptions:
@@ -75,7 +80,12 @@ def write_corrupted(
     wrong = [each for each in severities if each not in LEVELS]
     if wrong or not corruptions or not severities:
         raise BadInput(f"severities {list(severities)}: expected some of {', '.join(map(str, LEVELS))}")
-    _claim(out, {"kind": kind, "images": len(listing), "seed": seed, "view": repr(view), "first": int(listing.ids[0])})
+    if kind not in LISTERS:
+        raise BadInput(
+            f"{listing.name} as {kind}: its C version could not be read back; expected one of {', '.join(LISTERS)}. "
+            "The photographs of ReaL are those of ImageNet: corrupt them by --kind imagenet"
+        )
+    _claim(out, {**_described(listing, kind), "seed": seed, "view": repr(view)})
     if listing.pixels is not None:
         if set(severities) != set(LEVELS):
             raise BadInput(f"{listing.name} is an array, whose C version holds all severities: leave them out")
@@ -115,6 +125,25 @@ def _act(work: _Work) -> _Work:
     return _SHARED["act"](work)
 
 
+def _described(listing: Listing, kind: str) -> dict[str, Any]:
+    """What tells a set from others, and what its C version is read by: see `c_versions.Origin`."""
+    split = listing.name.partition("/")[2] if kind in ("cifar10", "cifar100") else ""
+    sources = hashlib.sha256(listing.ids.numpy().tobytes())
+    if listing.pixels is not None:
+        sources.update(listing.pixels.contiguous().numpy().data)
+    times = {path: os.stat(path).st_mtime_ns for path in {place.path for place in listing.places}}
+    for place in listing.places:
+        size = os.path.getsize(place.path) if place.size < 0 else place.size
+        sources.update(f"{place.name}\0{size}\0{times[place.path]}\n".encode())
+    return {
+        "kind": kind,
+        "split": split,
+        "images": len(listing),
+        "classes": list(listing.class_names),
+        "sources": sources.hexdigest()[:32],
+    }
+
+
 def _claim(out: Path, about: dict[str, Any]) -> None:
     """Make the folder, or make sure that it holds this very C version."""
     note = out / MADE_OF
@@ -123,7 +152,7 @@ def _claim(out: Path, about: dict[str, Any]) -> None:
     if note.is_file():
         there = json.loads(note.read_text())
         differing = [
-            f"{name} is {there.get(name)} there and {about[name]} here"
+            f"its {name} are others" if name in _LONG else f"{name} is {there.get(name)} there and {about[name]} here"
             for name in about
             if there.get(name) != about[name]
         ]

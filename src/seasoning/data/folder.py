@@ -10,13 +10,16 @@ from seasoning.errors import BadInput
 __all__ = ["class_folders", "ordered_classes", "tree_listing"]
 
 
-def tree_listing(tree: Tree, class_names: Sequence[str] | None = None, name: str | None = None) -> Listing:
+def tree_listing(
+    tree: Tree, class_names: Sequence[str] | None = None, name: str | None = None, *, family: str = ""
+) -> Listing:
     """The images of a tree with a folder for each class.
 
     Args:
         tree: What the folder holds.
         class_names: The model's classes in the order of its logits; by default the folders are the classes.
         name: Of the data set; by default the folder's.
+        family: Of the sample ids, where other sets have files of the same names.
 
     Raises:
         BadInput: no classes, a class without images, or folders that are none of the model's classes.
@@ -34,7 +37,7 @@ def tree_listing(tree: Tree, class_names: Sequence[str] | None = None, name: str
     labels = {each: label for label, each in enumerate(class_names)}
     pairs = [(place, labels[each]) for each in class_names if each in by_class for place in by_class[each]]
     places = [place for place, _ in pairs]
-    bases = [str(PurePosixPath(place.name).with_suffix("")) for place in places]
+    bases = [str(PurePosixPath(family, place.name).with_suffix("")) for place in places]
     name = tree.root.resolve().name if name is None else name
     return listed(name, places, [label for _, label in pairs], class_names, bases)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,9 @@ from seasoning.errors import BadInput
 __all__ = ["Listing", "Place", "Tree", "is_archive", "listed", "read_tree", "stable_id"]
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
+_FLAT = re.compile(
+    r"(?!n\d{8}/)[^/]+/ILSVRC2012_val_\d{8}"
+)  # validation images of ImageNet in a folder that is no class
 
 
 class Place(NamedTuple):
@@ -70,6 +74,7 @@ class Listing:
         as_is: Whether the images are measured at the size they have, since the set was made at it.
         valid, texture, label_map: As in `seasoning.data.Samples`.
         notes: What a reader of the numbers has to know.
+        whole: How many images there are if none is missing, where that was noted when the set was made.
     """
 
     name: str
@@ -83,6 +88,7 @@ class Listing:
     texture: Tensor | None = None
     label_map: LabelMap | None = None
     notes: tuple[str, ...] = ()
+    whole: int | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -188,9 +194,10 @@ def _in_archive(path: Path, changed: int) -> tuple[Place, ...]:
 def _without_lone_folder(places: Iterable[Place]) -> list[Place]:
     places = list(places)
     while places and len({each.name.split("/", 1)[0] for each in places}) == 1:
-        # With one more folder below, the top is no class; a flat lone folder holds the files of a set.
+        # With one more folder below, the top is no class; a flat lone folder holds the files of a set, or is a class.
         depths = {each.name.count("/") for each in places}
-        if min(depths) < 1 or (depths == {1} and any(each.name.lower().endswith(IMG_EXTENSIONS) for each in places)):
+        images = [each.name for each in places if each.name.lower().endswith(IMG_EXTENSIONS)]
+        if min(depths) < 1 or (depths == {1} and images and not all(map(_FLAT.match, images))):
             break
         places = [each._replace(name=each.name.split("/", 1)[1]) for each in places]
     return places

@@ -219,12 +219,12 @@ def _noted(note: Path) -> Any:
 
 
 def _key(listing: Listing, view: View | None) -> str:
-    """What the decoded images depend on: names, sizes and times of the files, and the view."""
+    """What the decoded images depend on: places, sizes and times of the files, and the view."""
     digest = hashlib.sha256(f"{_FORMAT} {view!r}\n".encode())
     known: dict[str, os.stat_result] = {}
     for place in listing.places:
         if place.path not in known:
             known[place.path] = os.stat(place.path)
         found = known[place.path]
-        digest.update(f"{place.name}\0{place.offset}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+        digest.update(f"{os.path.abspath(place.path)}\0{place.offset}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]

@@ -1,14 +1,23 @@
 """Which data set a folder or an archive holds, and how to open it."""
 
-import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from seasoning.data.c_versions import Subset, cifar_c_listing, corruption_folders, folder_c_listing
+from seasoning.data.c_versions import (
+    MADE_OF,
+    Origin,
+    Subset,
+    cifar_c_listing,
+    corruption_folders,
+    folder_c_listing,
+    missing_subsets,
+    origin_of,
+)
 from seasoning.data.cifar import CIFAR10, cifar_form, cifar_listing
 from seasoning.data.folder import tree_listing
 from seasoning.data.imagenet import VALIDATION, flat_listing, real_listing, subset, wnid_listing, wnids
@@ -16,12 +25,14 @@ from seasoning.data.listing import Listing, Tree, is_archive, read_tree
 from seasoning.data.set_facts import FACTS, V2_VARIANTS
 from seasoning.data.variants import STIMULUS, conflict_listing, masked_listing, sketch_listing, v2_listing
 from seasoning.errors import BadInput, UnknownName
+from seasoning.noise import CORRUPTIONS
 
 
-__all__ = ["MADE_OF", "Found", "Part", "find_set", "recognise", "shortfall"]
+__all__ = ["LISTERS", "Found", "Part", "find_set", "lacking", "recognise", "shortfall"]
 
-MADE_OF = "made-of.json"  # beside a C version made here: what it was made of
+_MOST_NAMED = 10
 _LOOKED_AT = 40  # files of a class that are looked at to tell sets apart
+_SUBSET = re.compile(rf"(.*/)?({'|'.join(CORRUPTIONS)})(/[1-5]/|\.npy$)")
 _RENDITIONS = frozenset(
     (
         "art",
@@ -84,7 +95,7 @@ def find_set(
     if kind is None:
         kind = "folder" if class_names is not None and seen != "folder-c" else seen
     if kind in ("imagenet-c", "folder-c", "cifar10-c", "cifar100-c"):
-        parts = _c_parts(inner, kind)
+        parts = _c_parts(inner, kind, class_names)
     elif kind == "imagenet-v2":
         parts = _v2_parts(inner)
     else:
@@ -95,12 +106,20 @@ def find_set(
     return Found(kind, inner, parts)
 
 
+def lacking(found: Found) -> str | None:
+    """The subsets that a set of several lacks, such as `"missing: fog/3, fog/4"`; `None` where all are there."""
+    missing = list(missing_subsets(corruption_folders(found.root))) if FACTS[found.kind].subsets > 1 else []
+    more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+    return f"missing: {', '.join(missing[:_MOST_NAMED])}{more}" if missing else None
+
+
 def recognise(root: Path) -> tuple[str, Path]:
     """The key of `FACTS` that a folder or an archive looks like, and the folder that really holds it.
 
     Raises:
         BadInput: it looks like none.
     """
+    root = root.absolute()
     found = _recognised(root)
     if found in (None, "folder") and root.is_dir():
         below = [each for each in sorted(root.iterdir()) if each.is_dir() and not each.name.startswith(".")]
@@ -114,13 +133,14 @@ def recognise(root: Path) -> tuple[str, Path]:
 
 
 def shortfall(listing: Listing, kind: str, split: str = "test") -> str | None:
-    """In words, how a listing differs from the published data set, with the classes; `None` where it does not."""
+    """In words, how a listing differs from the published data set or from its own note, with the classes; or `None`."""
     facts = FACTS[kind]
-    if facts.images is None:
+    whole = facts.images if listing.whole is None else listing.whole
+    if whole is None:
         return None
-    train = kind.startswith("cifar") and (split == "train" or len(listing) == 5 * facts.images)
+    train = kind.startswith("cifar") and (split == "train" or len(listing) == 5 * whole)
     times = 5 if train else 1
-    images, per_class = facts.images * times, None if facts.per_class is None else facts.per_class * times
+    images, per_class = whole * times, None if facts.per_class is None else facts.per_class * times
     counts = listing.counts()
     if len(listing) == images and (per_class is None or set(counts.values()) == {per_class}):
         return None
@@ -145,8 +165,8 @@ def _single(root: Path, kind: str, split: str, class_names: Sequence[str] | None
         if kind == "imagenet-real":
             beside = root if root.is_dir() else root.parent
             real = next((each for each in (beside / "real.json", beside.parent / "real.json") if each.is_file()), None)
-            return replace(real_listing(_LISTERS["imagenet"](tree, "imagenet"), real), name=kind)
-        return _LISTERS[kind](tree, kind)
+            return replace(real_listing(LISTERS["imagenet"](tree, "imagenet"), real), name=kind)
+        return LISTERS[kind](tree, kind)
     except BadInput as error:
         raise BadInput(f"{error}\n{_wanted(kind)}") from error
 
@@ -159,7 +179,7 @@ def _tree(tree: Tree, name: str) -> Listing:
     return tree_listing(tree, name=name)
 
 
-_LISTERS: dict[str, Callable[[Tree, str], Listing]] = {
+LISTERS: dict[str, Callable[[Tree, str], Listing]] = {
     "imagenet": _imagenet,
     "imagenet-v2": v2_listing,
     "imagenet-a": partial(masked_listing, letter="a"),
@@ -194,28 +214,35 @@ def _variant(name: str) -> str | None:
     return next((each for each in V2_VARIANTS if "imagenetv2" in name and each in name), None)
 
 
-def _c_parts(root: Path, kind: str) -> list[Part]:
-    subsets = corruption_folders(root)
+def _c_parts(root: Path, kind: str, class_names: Sequence[str] | None) -> list[Part]:
+    subsets, made = corruption_folders(root), origin_of(root)
     if kind.startswith("cifar"):
-        return [_c_part(kind, each, partial(cifar_c_listing, each, kind)) for each in subsets if each.path.is_file()]
+        arrays = [each for each in subsets if each.path.is_file()]
+        return [_c_part(kind, each, partial(cifar_c_listing, each, kind, made.split or "test")) for each in arrays]
     name = root.resolve().name if kind == "folder-c" else kind
-    made_of = "imagenet" if kind == "imagenet-c" else _made_of(root)
-    lister = _LISTERS[made_of]
+    lister = _published_c if kind == "imagenet-c" else partial(_as_made, made, class_names)
     return [
         _c_part(name, each, partial(folder_c_listing, each, name, lister)) for each in subsets if each.path.is_dir()
     ]
 
 
+def _published_c(tree: Tree, name: str) -> Listing:
+    # A second resize would blur them.
+    return replace(_imagenet(tree, name), as_is=True)
+
+
+def _as_made(made: Origin, class_names: Sequence[str] | None, tree: Tree, name: str) -> Listing:
+    """A subset with the labels and the ids of what it was made of, even where classes of it are missing."""
+    if class_names is None and made.kind in LISTERS and LISTERS[made.kind] is not _tree:
+        listing = LISTERS[made.kind](tree, name)
+    else:
+        family = f"{made.kind}/{made.split}" if made.split else ""
+        listing = tree_listing(tree, made.classes if class_names is None else class_names, name, family=family)
+    return replace(listing, whole=made.images)
+
+
 def _c_part(name: str, each: Subset, opened: Callable[[], Listing]) -> Part:
     return Part(f"{name}/{each.corruption}/{each.severity}", opened)
-
-
-def _made_of(root: Path) -> str:
-    try:
-        kind = json.loads((root / MADE_OF).read_text())["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "folder"
-    return kind if kind in _LISTERS else "folder"
 
 
 def _recognised(root: Path) -> str | None:
@@ -226,6 +253,8 @@ def _recognised(root: Path) -> str | None:
     subsets = corruption_folders(root) if root.is_dir() else []
     if subsets:
         return _recognised_c(subsets)
+    if is_archive(root):
+        _refuse_packed_c(root, names)
     tree = Tree(root, (), tuple(read_tree(root).files)) if is_archive(root) else None
     mark = cifar_form(tree if tree is not None else _shallow(root))
     if mark is not None:
@@ -246,6 +275,16 @@ def _recognised(root: Path) -> str | None:
     if inside and inside <= set(CIFAR10) and len(inside) > len(CIFAR10) / 2:
         return "cifar10"
     return "folder" if folders else None
+
+
+def _refuse_packed_c(root: Path, names: Sequence[str]) -> None:
+    """A C version is read from a folder; in an archive its corruptions would be taken for classes."""
+    packed = next((name for name in names if _SUBSET.match(name)), None)
+    if packed is not None:
+        raise BadInput(
+            f"{root} holds a C version, such as {packed}: unpack it, C versions are read from folders; "
+            f"expected {FACTS['imagenet-c'].layout}, or {FACTS['cifar10-c'].layout}"
+        )
 
 
 def _recognised_wnids(folders: set[str], files: Sequence[str]) -> str:
