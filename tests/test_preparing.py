@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from PIL import Image
 
 from seasoning import cli
 from seasoning.checkpoint import load_ingredient, read_metadata, save_state
+from seasoning.config import resolve
 from seasoning.errors import BadInput, RunConflict
 from seasoning.models import Classifier, build_model
 from seasoning.preparing import prepare
@@ -308,6 +310,21 @@ def test_a_folder_that_does_not_fit_is_told(recipe: Path, tmp_path: Path, said: 
         Image.new("RGB", (4, 4)).save(tmp_path / "images" / name / "1.png")
     printed = said("train", recipe, "--data", tmp_path / "images", "--out", tmp_path / "run", expect=2)
     assert "has 2 classes of images of 3 x 4 x 4, the recipe wants 10 classes of images of 1 x 8 x 8" in printed
+
+
+def test_images_that_validate_do_not_depend_on_how_the_folder_is_named(recipe: Path, tmp_path: Path) -> None:
+    for place in range(40):
+        path = tmp_path / "images" / str(place % 2) / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (6 * place,) * 3).save(path)
+    shutil.copytree(tmp_path / "images", tmp_path / "renamed")
+    said: list[dict[str, str]] = []
+    for folder in (tmp_path / "images", tmp_path / "renamed"):
+        size = ["data.classes=2", "data.shape=[3, 8, 8]", "data.validation=10", "optimizer.batch_size=10"]
+        spec = resolve([f"data.source='{folder}'", *size, "schedule.epochs=1"], read_recipe_file(recipe))
+        prepare("x", spec, tmp_path / f"{folder.name}-run", device="cpu", trackers=())
+        said.append(json.loads((tmp_path / f"{folder.name}-run" / "recipe.json").read_text())["images"])
+    assert said[0] == said[1]
 
 
 def test_folders_of_something_else_are_refused_and_kept(recipe: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,9 @@ def _images(spec: RecipeSpec) -> dict[str, Samples]:
             f"{data.source} has {len(samples)} images, data.validation={data.validation} of them would leave none to "
             "train on: set it lower"
         )
-    return split_samples(samples, {"validation": data.validation, "train": len(samples) - data.validation})
+    # By the ids alone: a base and its fine-tune name the same images in different ways.
+    nameless = replace(samples, name="images")
+    return split_samples(nameless, {"validation": data.validation, "train": len(samples) - data.validation})
 
 
 def _made(classes: int, shape: tuple[int, int, int]) -> Samples:

@@ -224,6 +224,18 @@ def test_a_state_of_another_training_is_refused_unless_told(digits: dict[str, Sa
     assert len(run(digits, [nominal()] * 2, resume=tmp_path / "state", name="l1", accept_changes=True).scores) == 2
 
 
+@pytest.mark.parametrize("changes", [{"momentum": 0.5}, {"weight_decay": 0.1}, {"nesterov": False}])
+def test_changed_settings_that_are_accepted_are_followed(
+    digits: dict[str, Samples], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    ends: list[State] = []
+    for settings in (SETTINGS, replace(SETTINGS, **changes)):
+        state = tmp_path / str(len(ends))
+        run(digits, [nominal()], resume=state)
+        ends.append(run(digits, [nominal()] * 2, settings=settings, resume=state, accept_changes=True).last)
+    assert not equal(*ends)
+
+
 def test_a_state_of_another_network_is_refused(digits: dict[str, Samples], tmp_path: Path) -> None:
     run(digits, [nominal()], resume=tmp_path / "state")
     with pytest.raises(BadInput, match="another network"):

@@ -147,17 +147,12 @@ class _Run:
         self._samples, self._objectives, self._settings, self._seed = samples, objectives, settings, seed
         self._accelerator, self._path, self._identity = accelerator, path, identity
         self._plain, self._network = model.to(accelerator.device), model.network
-        optimizer = torch.optim.SGD(
-            model.network.parameters(),
-            lr=settings.rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            nesterov=settings.nesterov,
-        )
+        optimizer = torch.optim.SGD(model.network.parameters(), lr=settings.rate)
         self._average = None if settings.ema is None else ModelEmaV3(model.network, decay=settings.ema)
         # Accelerate changes how a model is called: that of the caller stays as it is, and shares its network.
         self._model: nn.Module = accelerator.prepare_model(copy.copy(model))
         self._optimizer = accelerator.prepare_optimizer(optimizer)
+        self._set_up_optimizer()
         self._best: State = {}
         self._per_epoch = math.ceil(len(samples) / settings.batch_size)
         self.progress = _Progress()
@@ -174,6 +169,8 @@ class _Run:
             self._optimizer.load_state_dict(content["optimizer"])
             if self._average is not None:
                 self._average.module.load_state_dict(content["average"] or content["network"])
+            # Its settings may have changed since, and loading put the old ones back.
+            self._set_up_optimizer()
         except (RuntimeError, ValueError) as error:
             raise BadInput(
                 f"{self._path} is of another network or optimizer ({error}): start in another folder"
@@ -184,6 +181,10 @@ class _Run:
         torch.set_rng_state(content["random"]["cpu"])
         if self._accelerator.device.type == "cuda" and content["random"]["cuda"] is not None:
             torch.cuda.set_rng_state(content["random"]["cuda"], self._accelerator.device)
+
+    def _set_up_optimizer(self) -> None:
+        for group in self._optimizer.param_groups:
+            group |= {name: getattr(self._settings, name) for name in ("momentum", "weight_decay", "nesterov")}
 
     def save(self) -> None:
         """Write the state, where there is a place for it."""
