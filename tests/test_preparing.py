@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from PIL import Image
 
 from seasoning import cli
 from seasoning.checkpoint import load_ingredient, read_metadata, save_state
+from seasoning.config import resolve
 from seasoning.errors import BadInput, RunConflict
 from seasoning.models import Classifier, build_model
 from seasoning.preparing import prepare
@@ -222,6 +224,27 @@ def test_a_changed_recipe_is_refused_with_what_changed(whole: Path, recipe: Path
     assert "epoch 3; validation" in printed
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            "threats=['linf:0.1', 'l2:1']",
+            "settings.threats is ['linf:0.1', 'l1:1'] there and ['linf:0.1', 'l2:1'] here",
+        ),
+        ("attack.steps=3", "settings.attack.steps is 2 there and 3 here"),
+        ("data.validation=61", "images.validation is"),
+    ],
+)
+def test_what_scores_rest_on_never_changes(whole: Path, recipe: Path, said: Said, change: str, words: str) -> None:
+    before = {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()}
+    more = ["--resume", "--accept-changes", "--tracker", "none", "--set", "schedule.epochs=4"]
+    printed = said("train", recipe, "--out", whole, *more, "--set", change, expect=2)
+    assert words in printed
+    assert "epochs" not in printed
+    assert "start in another folder" in printed
+    assert {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()} == before
+
+
 def test_ingredients_mix_and_are_measured(whole: Path, tmp_path: Path, said: Said) -> None:
     soup = tmp_path / "soup.safetensors"
     files = [whole / "best.safetensors", whole / "last.safetensors"]
@@ -310,6 +333,21 @@ def test_a_folder_that_does_not_fit_is_told(recipe: Path, tmp_path: Path, said: 
     assert "has 2 classes of images of 3 x 4 x 4, the recipe wants 10 classes of images of 1 x 8 x 8" in printed
 
 
+def test_images_that_validate_do_not_depend_on_how_the_folder_is_named(recipe: Path, tmp_path: Path) -> None:
+    for place in range(40):
+        path = tmp_path / "images" / str(place % 2) / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (6 * place,) * 3).save(path)
+    shutil.copytree(tmp_path / "images", tmp_path / "renamed")
+    said: list[dict[str, str]] = []
+    for folder in (tmp_path / "images", tmp_path / "renamed"):
+        size = ["data.classes=2", "data.shape=[3, 8, 8]", "data.validation=10", "optimizer.batch_size=10"]
+        spec = resolve([f"data.source='{folder}'", *size, "schedule.epochs=1"], read_recipe_file(recipe))
+        prepare("x", spec, tmp_path / f"{folder.name}-run", device="cpu", trackers=())
+        said.append(json.loads((tmp_path / f"{folder.name}-run" / "recipe.json").read_text())["images"])
+    assert said[0] == said[1]
+
+
 def test_folders_of_something_else_are_refused_and_kept(recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     for folder, words in ((tmp_path, "of no training"), (tmp_path / "thesis.tex", "is a file")):
@@ -325,7 +363,32 @@ def test_a_loss_of_nan_names_step_and_state(tmp_path: Path, said: Said) -> None:
     printed = said("train", recipe, "--out", tmp_path / "run", "--tracker", "none", "--save-seconds", "0", expect=2)
     assert "became" in printed
     assert "in epoch 1, step" in printed
-    assert f"the state in {tmp_path / 'run' / 'state.pt'} goes on from the last good step" in printed
+    assert f"{tmp_path / 'run' / 'state.pt'} holds the last saved state, epoch 1, step " in printed
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors"])
+def test_ingredients_without_a_state_are_not_overwritten(recipe: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_bytes(b"precious")
+    with pytest.raises(RunConflict, match=f"holds '{name}' of a training whose state is gone"):
+        prepare("digits-eat", read_recipe_file(recipe), tmp_path / "run", device="cpu", trackers=())
+    assert (tmp_path / "run" / name).read_bytes() == b"precious"
+
+
+def test_validation_takes_no_more_images_at_a_time_than_a_part_of_a_batch(recipe: Path, tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def watched(*given: Any, **options: Any) -> Classifier:
+        model = build_model(*given, **options)
+        model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+        return model
+
+    spec = resolve(["optimizer.accumulate=3", "schedule.epochs=1"], read_recipe_file(recipe))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seasoning.preparing.build_model", watched)
+        prepare("x", spec, tmp_path / "run", device="cpu", trackers=())
+    # AutoPGD takes up to a quarter more where no gradient is.
+    assert 11 <= max(sizes) <= 13
 
 
 def test_a_damaged_state_is_named(recipe: Path, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """The verb for one recipe: train an ingredient, from random parameters or from a checkpoint."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ __all__ = ["BEST", "LAST", "STATE", "check_recipe", "prepare", "settings_from"]
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
 _RECIPE, _LOGS, _LOCK = "recipe.json", "logs", ".lock"
 _SMOKE_IMAGES = 64
+# Scores before and after a change of these would not compare, nor would the best checkpoint be what its file says.
+_FIXED = ("settings.threats", "settings.attack.steps", "settings.seed", "settings.network", "images.validation")
 
 
 def prepare(
@@ -67,7 +71,8 @@ def prepare(
         init: The checkpoint to fine-tune; recipes with `starts` want one, others take none. Normalization constants
             that it carries stay with it.
         resume: Go on with the training in the folder; where there is none, start it.
-        accept_changes: Go on even if recipe, images or start are not those that it began with.
+        accept_changes: Go on even if recipe, images or start are not those that it began with; what its scores rest on
+            (threats, steps of the attack, seed, network, validation images) must be the same all the same.
         device: `"cpu"` stays there; by default a GPU where there is one.
         trackers: Names of accelerate's experiment trackers.
         save_seconds: The state is written after each epoch, and within one when so long has passed.
@@ -80,9 +85,9 @@ def prepare(
 
     Raises:
         BadInput, UnknownName: what the recipe asks for cannot be; nothing is written.
-        RunConflict: the folder holds something else, or a training and `resume` was not said.
+        RunConflict: the folder holds something else, or a training or what one made, and `resume` was not said.
         Stopped: it was asked to stop.
-        SeasoningError: the loss became NaN; the last good state is kept.
+        SeasoningError: the loss became NaN; the last saved state is kept.
     """
     objective, settings = check_recipe(spec)
     _check_start(name, spec, init)
@@ -93,9 +98,12 @@ def prepare(
     threats = [Threat.parse(text) for text in spec.threats]
     steps = 0 if spec.attack is None else spec.attack.steps
     identity = _identity(spec, parts, start)
+    # What fits into the memory in training does in validation.
+    validation = replace(parts["validation"], batch_size=math.ceil(settings.batch_size / settings.accumulate))
     _check_folder(folder, resume)
     with claimed(folder):
-        if accept_changes or not (folder / STATE).exists():
+
+        def describe() -> None:
             _write_json(folder / _RECIPE, {"recipe": name, "start": None if init is None else str(init), **identity})
 
         def keep(state: State, epoch: int, file: str = BEST) -> None:
@@ -108,14 +116,16 @@ def prepare(
             model,
             parts["train"],
             [objective] * spec.schedule.epochs,
-            validator(parts["validation"], threats, steps, spec.seed),
+            validator(validation, threats, steps, spec.seed),
             settings,
             seed=spec.seed,
             resume=folder / STATE,
             identity=identity,
             accept_changes=accept_changes,
+            fixed=_FIXED,
             save_seconds=save_seconds,
             stop=stop,
+            on_start=describe,
             on_step=on_step,
             on_epoch=on_epoch,
             on_best=keep,
@@ -204,7 +214,9 @@ def _images(spec: RecipeSpec) -> dict[str, Samples]:
             f"{data.source} has {len(samples)} images, data.validation={data.validation} of them would leave none to "
             "train on: set it lower"
         )
-    return split_samples(samples, {"validation": data.validation, "train": len(samples) - data.validation})
+    # By the ids alone: a base and its fine-tune name the same images in different ways.
+    nameless = replace(samples, name="images")
+    return split_samples(nameless, {"validation": data.validation, "train": len(samples) - data.validation})
 
 
 def _made(classes: int, shape: tuple[int, int, int]) -> Samples:
@@ -261,6 +273,12 @@ def _check_folder(folder: Path, resume: bool) -> None:
         raise RunConflict(f"{folder} holds {strange[0]!r}, which is of no training: choose another folder with --out")
     if STATE in here and not resume:
         raise RunConflict(f"{folder} holds a training: go on with it by --resume, or choose another folder with --out")
+    made = [each for each in (BEST, LAST) if each in here]
+    if made and not resume:
+        raise RunConflict(
+            f"{folder} holds {made[0]!r} of a training whose state is gone: choose another folder with --out, or train "
+            "anew over it by --resume"
+        )
 
 
 def _write_json(path: Path, content: Any) -> None:

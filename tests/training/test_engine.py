@@ -154,7 +154,7 @@ def test_a_training_cut_off_anywhere_ends_with_the_same_bits(
     # Epochs of 2 steps (or 6): the first is cut inside, and the second at its end and inside.
     whole = run(digits, objectives, validate, settings, network(options))
     state, steps = tmp_path / "state", iter(range(100))
-    with pytest.raises(Stopped, match=f"{state} goes on from the last good step"):
+    with pytest.raises(Stopped, match=f"{state} holds the last saved state, epoch "):
         run(digits, objectives, validate, settings, network(options), resume=state, stop=lambda: next(steps) >= cut - 1)
     seen: list[int] = []
     torch.manual_seed(1234)
@@ -224,10 +224,31 @@ def test_a_state_of_another_training_is_refused_unless_told(digits: dict[str, Sa
     assert len(run(digits, [nominal()] * 2, resume=tmp_path / "state", name="l1", accept_changes=True).scores) == 2
 
 
+def test_fewer_epochs_than_have_begun_are_refused(digits: dict[str, Samples], tmp_path: Path) -> None:
+    steps = iter(range(100))
+    with pytest.raises(Stopped):
+        run(digits, [nominal()] * 3, resume=tmp_path / "state", stop=lambda: next(steps) == 3)
+    with pytest.raises(BadInput, match="is in epoch 2 and 1 are asked for: ask for at least 2"):
+        run(digits, [nominal()], resume=tmp_path / "state", accept_changes=True)
+
+
+@pytest.mark.parametrize("changes", [{"momentum": 0.5}, {"weight_decay": 0.1}, {"nesterov": False}])
+def test_changed_settings_that_are_accepted_are_followed(
+    digits: dict[str, Samples], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    ends: list[State] = []
+    for settings in (SETTINGS, replace(SETTINGS, **changes)):
+        state = tmp_path / str(len(ends))
+        run(digits, [nominal()], resume=state)
+        ends.append(run(digits, [nominal()] * 2, settings=settings, resume=state, accept_changes=True).last)
+    assert not equal(*ends)
+
+
 def test_a_state_of_another_network_is_refused(digits: dict[str, Samples], tmp_path: Path) -> None:
     run(digits, [nominal()], resume=tmp_path / "state")
-    with pytest.raises(BadInput, match="another network"):
+    with pytest.raises(BadInput, match=r"another network or optimizer \(Error.*\): start in") as caught:
         run(digits, [nominal()] * 2, resume=tmp_path / "state", model=fresh(widths=(8, 8, 8)))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
@@ -242,10 +263,11 @@ def test_a_broken_step_is_not_taken_and_the_last_good_state_kept(
         return lowered._replace(loss=lowered.loss + (lowered.loss - lowered.loss.detach()).sqrt())
 
     model = fresh()
-    with pytest.raises(
-        SeasoningError, match=rf"the {what} became (nan|inf) in epoch 2, step 1: .*{tmp_path / 'state'}"
-    ):
+    kept = rf"{tmp_path / 'state'} holds the last saved state, epoch 2, step 0"
+    with pytest.raises(SeasoningError, match=rf"the {what} became (nan|inf) in epoch 2, step 1: .*{kept}"):
         run(digits, [nominal(), broken], resume=tmp_path / "state", save_seconds=0.0, model=model)
+    with pytest.raises(SeasoningError, match=f"there is no state in {tmp_path / 'other'} yet"):
+        run(digits, [broken], resume=tmp_path / "other")
     content = torch.load(tmp_path / "state", weights_only=True)
     assert content["progress"]["epoch"] == 1
     assert equal(content["network"], model.network.state_dict())
@@ -320,6 +342,20 @@ def test_a_batch_that_does_not_fit_says_what_to_set(digits: dict[str, Samples]) 
 
     with pytest.raises(BadInput, match=r"a batch of 64 images in 1 parts .* set accumulate=2"):
         run(digits, [greedy])
+
+
+def test_a_validation_that_does_not_fit_says_what_to_set_and_loses_no_step(
+    digits: dict[str, Samples], tmp_path: Path
+) -> None:
+    def greedy(model: nn.Module) -> Scores:
+        raise RuntimeError(str(torch.empty(1 << 60)))
+
+    with pytest.raises(BadInput, match="set accumulate=2"):
+        run(digits, [nominal()], greedy, resume=tmp_path / "state")
+    steps: list[Report] = []
+    resumed = run(digits, [nominal()], resume=tmp_path / "state", on_step=steps.append)
+    assert steps == []
+    assert equal(resumed.last, run(digits, [nominal()]).last)
 
 
 def test_no_epochs_is_refused(digits: dict[str, Samples]) -> None:

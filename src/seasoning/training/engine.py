@@ -60,8 +60,10 @@ def train(
     resume: Path | None = None,
     identity: Mapping[str, Any] | None = None,
     accept_changes: bool = False,
+    fixed: Sequence[str] = (),
     save_seconds: float = math.inf,
     stop: Callable[[], bool] = lambda: False,
+    on_start: Callable[[], None] = lambda: None,
     on_step: Callable[[Report], None] = lambda report: None,
     on_epoch: Callable[[int, Scores], None] = lambda epoch, scores: None,
     on_best: Callable[[State, int], None] = lambda state, epoch: None,
@@ -81,8 +83,10 @@ def train(
         resume: Where the state is kept; if it is there, training goes on from it.
         identity: What the state belongs to; one of another identity is refused.
         accept_changes: Go on with it all the same.
+        fixed: What of the identity must not have changed even so, since the scores rest on it; names with dots.
         save_seconds: The state is written after each epoch, and within one when so long has passed.
         stop: Asked after each step and validation; when it says so, the state is written and training ends.
+        on_start: Told when nothing stands in the way, a state that is there included.
         on_step: Told where the training is.
         on_epoch: Told each epoch (from 0) and its scores, those before a resume included.
         on_best: Told the parameters of each best epoch so far, and the epoch (from 0).
@@ -91,10 +95,10 @@ def train(
         logs: The folder that trackers may write to.
 
     Raises:
-        SeasoningError: the loss or the gradient became NaN or infinite; the last good state is kept.
+        SeasoningError: the loss or the gradient became NaN or infinite; the last saved state is kept.
         Stopped: it was asked to stop.
-        BadInput: no epochs, a batch larger than the data set or the memory, or a state that is damaged or belongs to
-            another training.
+        BadInput: no epochs, a batch larger than the data set or the memory, or a state that is damaged, belongs to
+            another training, or is further than the epochs asked for.
     """
     if not objectives:
         raise BadInput("no objectives: give one for each epoch")
@@ -102,7 +106,8 @@ def train(
     accelerator = accelerator_for(settings.precision, device, trackers, logs)
     run = _Run(model, samples, objectives, settings, seed, accelerator, resume, dict(identity or {}))
     with tracked(accelerator, trackers), seeded(accelerator.device, seed):
-        run.restore(accept_changes)
+        run.restore(accept_changes, fixed)
+        on_start()
         for epoch, scores in enumerate(run.progress.scores):
             on_epoch(epoch, scores)
         while run.progress.epoch < len(objectives):
@@ -147,43 +152,52 @@ class _Run:
         self._samples, self._objectives, self._settings, self._seed = samples, objectives, settings, seed
         self._accelerator, self._path, self._identity = accelerator, path, identity
         self._plain, self._network = model.to(accelerator.device), model.network
-        optimizer = torch.optim.SGD(
-            model.network.parameters(),
-            lr=settings.rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            nesterov=settings.nesterov,
-        )
+        optimizer = torch.optim.SGD(model.network.parameters(), lr=settings.rate)
         self._average = None if settings.ema is None else ModelEmaV3(model.network, decay=settings.ema)
         # Accelerate changes how a model is called: that of the caller stays as it is, and shares its network.
         self._model: nn.Module = accelerator.prepare_model(copy.copy(model))
         self._optimizer = accelerator.prepare_optimizer(optimizer)
+        self._set_up_optimizer()
         self._best: State = {}
         self._per_epoch = math.ceil(len(samples) / settings.batch_size)
         self.progress = _Progress()
         self._saved = time.monotonic()
+        self._kept_at: tuple[int, int] | None = None  # epoch and step of the state on the disk
         self._clock = Clock()
 
-    def restore(self, accept_changes: bool) -> None:
+    def restore(self, accept_changes: bool, fixed: Sequence[str]) -> None:
         """Take over the state that is kept, if there is one."""
         if self._path is None or not self._path.exists():
             return
-        content = read_state(self._path, self._identity, accept_changes=accept_changes)
+        content = read_state(self._path, self._identity, accept_changes=accept_changes, fixed=fixed)
+        progress, asked = content["progress"], len(self._objectives)
+        if (begun := progress["epoch"] + (progress["step"] > 0)) > asked:
+            raise BadInput(
+                f"{self._path} is in epoch {begun} and {asked} are asked for: ask for at least {begun}, or start in "
+                "another folder"
+            )
         try:
             self._network.load_state_dict(content["network"])
             self._optimizer.load_state_dict(content["optimizer"])
             if self._average is not None:
                 self._average.module.load_state_dict(content["average"] or content["network"])
+            # Its settings may have changed since, and loading put the old ones back.
+            self._set_up_optimizer()
         except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0].rstrip(":")  # torch goes on with every name
             raise BadInput(
-                f"{self._path} is of another network or optimizer ({error}): start in another folder"
+                f"{self._path} is of another network or optimizer ({reason}): start in another folder"
             ) from error
-        progress = content["progress"]
         scores = [Scores(*each) for each in progress.pop("scores")]
         self.progress, self._best = _Progress(**progress, scores=scores), content["best"]
+        self._kept_at = self.progress.epoch, self.progress.step
         torch.set_rng_state(content["random"]["cpu"])
         if self._accelerator.device.type == "cuda" and content["random"]["cuda"] is not None:
             torch.cuda.set_rng_state(content["random"]["cuda"], self._accelerator.device)
+
+    def _set_up_optimizer(self) -> None:
+        for group in self._optimizer.param_groups:
+            group |= {name: getattr(self._settings, name) for name in ("momentum", "weight_decay", "nesterov")}
 
     def save(self) -> None:
         """Write the state, where there is a place for it."""
@@ -206,6 +220,7 @@ class _Run:
             },
         }
         write_state(self._path, content)
+        self._kept_at = self.progress.epoch, self.progress.step
 
     def save_if_due(self, seconds: float) -> None:
         """Write the state if it is so old."""
@@ -268,10 +283,12 @@ class _Run:
         return objective(self._model, x, y, seed=seed, state=self.progress.objective)
 
     def validate(self, validate: Callable[[nn.Module], Scores], on_best: Callable[[State, int], None]) -> Scores:
-        """Score the epoch that ends, keep its parameters if none before were better, and write the state."""
+        """Score the epoch that ends, and keep its parameters if none before were better; the state is written twice."""
+        # An epoch may be hours: whatever happens to its validation, its steps are kept.
+        self.save()
         begun, progress = time.monotonic(), self.progress
         self._model.eval()
-        with self._measured() as measured:
+        with self._measured() as measured, self._fits():
             scores = validate(measured)
             # Later epochs win ties: they have seen more of the schedule.
             if not progress.scores or scores.chosen >= max(each.chosen for each in progress.scores):
@@ -323,9 +340,11 @@ class _Run:
             self._accelerator.log(dict(values), step=progress.epoch * self._per_epoch + progress.step)
 
     def _kept(self) -> str:
-        if self._path is None or not self._path.exists():
+        if self._path is None:
             return "no state is kept"
-        return f"the state in {self._path} goes on from the last good step"
+        if self._kept_at is None:
+            return f"there is no state in {self._path} yet"
+        return f"{self._path} holds the last saved state, epoch {self._kept_at[0] + 1}, step {self._kept_at[1]}"
 
     def _require_finite(self, what: str, value: float, number: int) -> None:
         if not math.isfinite(value):
