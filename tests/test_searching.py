@@ -123,6 +123,36 @@ def test_the_store_tells_a_report_what_was_found(whole: tuple[Path, Found, list[
         }
 
 
+def test_answers_keep_their_ingredients_when_another_search_is_begun(
+    whole: tuple[Path, Found, list[str]], files: dict[str, str], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(whole[0], tmp_path / "run")
+
+    def stop(doing: str, done: float, total: float) -> None:
+        if doing == "warming up":
+            raise KeyboardInterrupt
+
+    renamed = {"one": files["linf"], "other": files["nominal"]}
+    with pytest.raises(KeyboardInterrupt):
+        search(make_plan(content(renamed, shifts=[], others=0)), folder, watch=stop, say=lambda line: None)
+    with Store(folder / "outcomes.sqlite") as store:
+        answered, begun, data = store.note("search"), store.note("begun"), {}
+        for each in store.measurements():
+            data[each.samples] = each.data
+    marks = {name: fingerprint(load_ingredient(path)) for name, path in files.items()}
+    assert {name: each["fingerprint"] for name, each in answered["ingredients"].items()} == marks
+    assert answered["plan"]["ingredients"] == files
+    assert list(answered["attacks"]) == ["digits@linf:0.1"]
+    told = {task: [data[part["selection"]], data[part["test"]]] for task, part in answered["parts"].items()}
+    assert told == {
+        "digits": ["digits/selection", "digits/test"],
+        "digits/noise": ["digits/selection/noise", "digits/test/noise"],
+        "digits@linf:0.1": ["digits/selection", "digits/test"],
+    }
+    assert list(begun["ingredients"]) == ["one", "other"] == list(begun["plan"]["ingredients"])
+    assert [part["test"] for part in begun["parts"].values()] == [None, None]
+
+
 def test_what_is_known_is_never_measured_again(
     whole: tuple[Path, Found, list[str]], files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

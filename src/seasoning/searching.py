@@ -40,7 +40,8 @@ from seasoning.store import Store
 
 __all__ = ["search"]
 
-_NOTE = "search"
+# Notes of the store: what a search came to, and what the last one that was started is about.
+_NOTE, _BEGUN = "search", "begun"
 # Bytes of a store for each sample measured, and for each block besides.
 _ROW, _BLOCK = 20, 600
 # Points of the regret curve, as shares of the selection points.
@@ -186,12 +187,15 @@ class _Search:
             answers.append(self._answered(objective, chosen[objective.name], self._folder / name))
         self._meter.finish("done")
         found = Found(tuple(answers), tuple(front), front_scope, self._plan.smoke)
-        about = {"plan": self._plan.model_dump(mode="json"), "space": len(self._points)}
-        self._store.write_note(_NOTE, about | {"selection": self._chosen_ids().tolist()} | found.plain())
+        more = {"space": len(self._points), "selection": self._chosen_ids().tolist()}
+        self._store.write_note(_NOTE, self._store.note(_BEGUN) | more | found.plain())
         return found
 
     def note_ingredients(self, marks: Sequence[str]) -> None:
-        """Keep what a report wants to know of the ingredients and attacks."""
+        """Keep what a report wants to know of the plan, its ingredients, attacks and parts of data sets.
+
+        Another search in the folder writes its own over it, so the answers keep a copy.
+        """
         names = zip(self._plan.ingredients.items(), marks, strict=True)
         about = {
             name: {"threat": None, "fingerprint": mark, "path": path, "training": None} for (name, path), mark in names
@@ -200,6 +204,12 @@ class _Search:
         attacks = {each.name: self._soups.attack(each.name) for each in self._tasks.values() if each.threat is not None}
         described = {task: describe(attack) for task, attack in attacks.items() if attack is not None}
         self._store.write_note("search attacks", described)
+        parts = {
+            name: {"selection": task.selection.fingerprint, "test": task.others and task.others.fingerprint}
+            for name, task in self._tasks.items()
+        }
+        plan = self._plan.model_dump(mode="json")
+        self._store.write_note(_BEGUN, {"plan": plan, "ingredients": about, "attacks": described, "parts": parts})
 
     def _answer(self, proposal: Proposal) -> dict[str, Outcomes]:
         answers = {}
