@@ -281,6 +281,34 @@ def picture_folder(root: Path, classes: list[str], each: int) -> str:
     return str(root)
 
 
+def in_color(files: dict[str, str], folder: Path) -> dict[str, str]:
+    """The same networks for images of three channels."""
+    for name, path in files.items():
+        state = dict(load_ingredient(path))
+        state["stem.weight"] = state["stem.weight"].repeat(1, 3, 1, 1) / 3
+        save_state(state, folder / f"{name}.safetensors", {})
+    return {name: str(folder / f"{name}.safetensors") for name in files}
+
+
+def test_an_attacked_set_is_weighed_against_clean_photographs_of_another(files: dict[str, str], tmp_path: Path) -> None:
+    classes = [str(number) for number in range(10)]
+    data = {
+        "photos": picture_folder(tmp_path / "a", classes, 3),
+        "sketches": picture_folder(tmp_path / "b", classes, 3),
+    }
+    for path in (tmp_path / "b").rglob("*.png"):
+        path.rename(path.with_stem(f"sketch-{path.stem}"))
+    mixed = {"best": "weighted", "weights": {"sketches": 0.5, "union": 0.5}}
+    changes: dict[str, Any] = {"data": data, "shifts": [], "threats": ["linf:0.01"], "shots": 16, "others": 0}
+    plan = make_plan(content(in_color(files, tmp_path), objectives=[mixed], **changes))
+    (answer,) = found(plan, tmp_path / "run").answers
+    best = answer.chosen[0]
+    assert best.rough is not None
+    assert best.same is not None
+    # All 16 sketches, and those of the attacked photographs that were looked at.
+    assert 16 < best.same.n == best.rough.n < 32
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

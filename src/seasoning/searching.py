@@ -308,14 +308,17 @@ class _Search:
 
     def _roughly(self, weights: Weights, objective: Objective) -> tuple[Estimate | None, Estimate | None]:
         """The score by rough measuring and by full measuring on the same images, where both are known."""
-        rough, full = self._rough.get(weights, {}), self._full[weights]
-        if not any(task in rough for task in objective.tasks):
+        rough = {task: each for task, each in self._rough.get(weights, {}).items() if task in objective.tasks}
+        if not rough:
             return None, None
-        ids = rough[next(task for task in objective.tasks if task in rough)].ids
-        if any(task in rough and not np.array_equal(rough[task].ids, ids) for task in objective.tasks):
-            return None, None
-        same = {task: full[task].take(np.isin(full[task].ids, ids)) for task in objective.tasks}
-        return objective.estimate(same | rough), objective.estimate(same)
+        full = {task: self._full[weights][task] for task in objective.tasks}
+        for task, among in rough.items():
+            # Tasks of the same photographs keep to those that were looked at; other data sets have none of them.
+            for other in objective.tasks:
+                if np.array_equal(self._tasks[other].order, self._tasks[task].order):
+                    full[other] = full[other].take(np.isin(full[other].ids, among.ids))
+        same = {task: each.take(np.isin(each.ids, full[task].ids)) for task, each in rough.items()}
+        return objective.estimate(full | same), objective.estimate(full)
 
     def _final_samples(self) -> Counter[str]:
         """Samples of each task that the final numbers take at most."""
