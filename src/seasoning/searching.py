@@ -263,16 +263,17 @@ class _Search:
 
     def _answered(self, objective: Objective, chosen: Sequence[Weights], path: Path) -> Answered:
         candidates, ids = self._candidates(objective), self._chosen_ids()
+        points = {name: task.order for name, task in self._tasks.items()}
         probabilities = best_probabilities(candidates, objective)
         wholes = [self._whole(weights, objective) for weights in chosen]
         told = [
             Chosen(
                 self._spoken(weights),
                 weights,
-                judge(objective, whole, ids),
+                judge(objective, whole, points),
                 probabilities[weights],
                 *self._roughly(weights, objective),
-                tuple(judge(limit.objective(), whole, ids) for limit in objective.limits),
+                tuple(judge(limit.objective(), whole, points) for limit in objective.limits),
             )
             for weights, whole in zip(chosen, wholes, strict=True)
         ]
@@ -280,7 +281,7 @@ class _Search:
         count = len(self._plan.ingredients)
         alone = [tuple(float(place == each) for place in range(count)) for each in range(count)]
         ingredients = [
-            Chosen(name, weights, judge(objective, self._whole(weights, objective), ids))
+            Chosen(name, weights, judge(objective, self._whole(weights, objective), points))
             for name, weights in zip(self._plan.ingredients, alone, strict=True)
         ]
         shots = self._plan.shots
