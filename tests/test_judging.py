@@ -107,20 +107,29 @@ def test_a_front_leaves_out_soups_that_miss_a_limit() -> None:
 
 def test_scores_are_told_apart_by_what_their_samples_were_used_for() -> None:
     soup = {"clean": rows([1, 1, 0, 0, 1], [5, 1, 2, 3, 4])}
-    judged = judge(accuracy_on("clean"), soup, np.array([1, 5]))
+    judged = judge(accuracy_on("clean"), soup, {"clean": np.array([1, 5])})
     assert (judged.selection.value, judged.selection.n) == (1.0, 2)
     assert judged.complement is not None
     assert judged.complement.value == pytest.approx(1 / 3)
     assert judged.complement.n == 3
     assert (judged.whole.value, judged.whole.n) == (0.6, 5)
-    assert judge(accuracy_on("clean"), soup, np.arange(9)).complement is None
+    assert judge(accuracy_on("clean"), soup, {"clean": np.arange(9)}).complement is None
 
 
 def test_base_images_of_one_set_are_in_no_complement_of_a_derived_set() -> None:
     soup = {"clean": rows([1, 0, 1], [1, 2, 3]), "blur": rows([1, 1, 1], [1, 2, 3])}
-    judged = judge(mean_over(("clean", "blur")), soup, np.array([1, 2]))
+    judged = judge(mean_over(("clean", "blur")), soup, dict.fromkeys(("clean", "blur"), np.array([1, 2])))
     assert judged.complement is not None
     assert (judged.complement.value, judged.complement.n) == (1.0, 1)
+
+
+def test_images_that_chose_in_another_set_are_neither_selection_points_nor_others() -> None:
+    soup = {"clean": rows([1, 0, 0, 1, 1], [1, 2, 3, 4, 5])}
+    judged = judge(accuracy_on("clean"), soup, {"clean": np.array([1, 2]), "real": np.array([2, 3])})
+    assert (judged.selection.value, judged.selection.n) == (0.5, 2)
+    assert judged.complement is not None
+    assert (judged.complement.value, judged.complement.n) == (1.0, 2)
+    assert judged.whole.n == 5
 
 
 def test_pairs_are_tested_by_mcnemars_exact_test_and_corrected() -> None:

@@ -53,6 +53,11 @@ def test_spaces_of_a_plan() -> None:
     [
         ({"ingredients": {"only": "a"}}, "1 ingredients: give at least two"),
         ({"data": {}}, "no data"),
+        *(
+            ({"data": {name: "digits"}}, f"data set called '{name}': .* give it another name, such as my-{other}")
+            for name, other in [(each, each) for each in ("clean", "union", "mean", "each", "weighted")]
+            + [("digits@linf:0.1", "digits-linf:0.1")]
+        ),
         ({"shots": 1}, "setting shots=1: Input should be greater than or equal to 2"),
         ({"shot": 10}, "unknown setting 'shot': did you mean 'shots'"),
         ({"space": {"stp": 0.1}}, "unknown setting 'stp': did you mean 'step'"),

@@ -123,6 +123,36 @@ def test_the_store_tells_a_report_what_was_found(whole: tuple[Path, Found, list[
         }
 
 
+def test_answers_keep_their_ingredients_when_another_search_is_begun(
+    whole: tuple[Path, Found, list[str]], files: dict[str, str], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(whole[0], tmp_path / "run")
+
+    def stop(doing: str, done: float, total: float) -> None:
+        if doing == "warming up":
+            raise KeyboardInterrupt
+
+    renamed = {"one": files["linf"], "other": files["nominal"]}
+    with pytest.raises(KeyboardInterrupt):
+        search(make_plan(content(renamed, shifts=[], others=0)), folder, watch=stop, say=lambda line: None)
+    with Store(folder / "outcomes.sqlite") as store:
+        answered, begun, data = store.note("search"), store.note("begun"), {}
+        for each in store.measurements():
+            data[each.samples] = each.data
+    marks = {name: fingerprint(load_ingredient(path)) for name, path in files.items()}
+    assert {name: each["fingerprint"] for name, each in answered["ingredients"].items()} == marks
+    assert answered["plan"]["ingredients"] == files
+    assert list(answered["attacks"]) == ["digits@linf:0.1"]
+    told = {task: [data[part["selection"]], data[part["test"]]] for task, part in answered["parts"].items()}
+    assert told == {
+        "digits": ["digits/selection", "digits/test"],
+        "digits/noise": ["digits/selection/noise", "digits/test/noise"],
+        "digits@linf:0.1": ["digits/selection", "digits/test"],
+    }
+    assert list(begun["ingredients"]) == ["one", "other"] == list(begun["plan"]["ingredients"])
+    assert [part["test"] for part in begun["parts"].values()] == [None, None]
+
+
 def test_what_is_known_is_never_measured_again(
     whole: tuple[Path, Found, list[str]], files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +279,34 @@ def picture_folder(root: Path, classes: list[str], each: int) -> str:
         for number in range(each):
             Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(root / name / f"{number}.png")
     return str(root)
+
+
+def in_color(files: dict[str, str], folder: Path) -> dict[str, str]:
+    """The same networks for images of three channels."""
+    for name, path in files.items():
+        state = dict(load_ingredient(path))
+        state["stem.weight"] = state["stem.weight"].repeat(1, 3, 1, 1) / 3
+        save_state(state, folder / f"{name}.safetensors", {})
+    return {name: str(folder / f"{name}.safetensors") for name in files}
+
+
+def test_an_attacked_set_is_weighed_against_clean_photographs_of_another(files: dict[str, str], tmp_path: Path) -> None:
+    classes = [str(number) for number in range(10)]
+    data = {
+        "photos": picture_folder(tmp_path / "a", classes, 3),
+        "sketches": picture_folder(tmp_path / "b", classes, 3),
+    }
+    for path in (tmp_path / "b").rglob("*.png"):
+        path.rename(path.with_stem(f"sketch-{path.stem}"))
+    mixed = {"best": "weighted", "weights": {"sketches": 0.5, "union": 0.5}}
+    changes: dict[str, Any] = {"data": data, "shifts": [], "threats": ["linf:0.01"], "shots": 16, "others": 0}
+    plan = make_plan(content(in_color(files, tmp_path), objectives=[mixed], **changes))
+    (answer,) = found(plan, tmp_path / "run").answers
+    best = answer.chosen[0]
+    assert best.rough is not None
+    assert best.same is not None
+    # All 16 sketches, and those of the attacked photographs that were looked at.
+    assert 16 < best.same.n == best.rough.n < 32
 
 
 @pytest.mark.parametrize(

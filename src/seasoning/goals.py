@@ -13,14 +13,14 @@ from seasoning.errors import BadInput, UnknownName
 from seasoning.selection import Limit, Objective, Term
 
 
-__all__ = ["Asked", "ObjectiveSpec", "Spec", "ask", "goals_of"]
+__all__ = ["WAYS", "Asked", "ObjectiveSpec", "Spec", "ask", "goals_of"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 # What an objective may be besides a task: the mean over data sets, each task by itself, the union of all threats, or
 # a weighted sum.
-_WAYS = ("mean", "each", "union", "weighted")
+WAYS = ("mean", "each", "union", "weighted")
 
 
 class Spec(BaseModel):
@@ -72,7 +72,7 @@ class Asked:
         if name in self.tasks or name.startswith(tuple(f"{each}/" for each in self.trusted)):
             return (name,)
         what = "task (measure it: add its data, shift or threat to the plan)"
-        raise UnknownName(what, name, [*self.columns, *self.tasks, *_WAYS])
+        raise UnknownName(what, name, [*self.columns, *self.tasks, *WAYS])
 
     def clean(self) -> list[str]:
         """The columns of a table: data sets and shifts."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from seasoning.config import complaint, parse_value
 from seasoning.errors import BadInput, SeasoningError, UnknownName
-from seasoning.goals import Asked, ObjectiveSpec, Spec, ask, goals_of
+from seasoning.goals import WAYS, Asked, ObjectiveSpec, Spec, ask, goals_of
 from seasoning.search import STRATEGIES, Weights, box, ladder, line, simplex
 from seasoning.selection import Objective
 from seasoning.threat import Threat
@@ -26,6 +26,9 @@ __all__ = [
     "read_plan",
     "require_front",
 ]
+
+# Names that a data set would be mistaken for something else by, in an objective or on the page.
+_TAKEN = ("clean", *WAYS)
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -101,6 +104,17 @@ class SearchPlan(Spec):
     time_limit: Positive | None = Field(default=None, description="Minutes that the search may take, by estimate.")
     seed: Annotated[int, Field(ge=0, le=2**62)] = Field(default=0, description="Seed of the attacks' random starts.")
     smoke: bool = Field(default=False, description="Whether it only tries the machinery; its outcomes are marked.")
+
+    @field_validator("data")
+    @classmethod
+    def _not_taken(cls, data: dict[str, str]) -> dict[str, str]:
+        for name in data:
+            if name in _TAKEN or "@" in name:
+                raise ValueError(
+                    f"a data set called {name!r}: {', '.join(_TAKEN)} and names with @ mean tasks and objectives; give "
+                    f"it another name, such as my-{name.replace('@', '-')}"
+                )
+        return data
 
     @field_validator("threats")
     @classmethod

@@ -40,7 +40,8 @@ from seasoning.store import Store
 
 __all__ = ["search"]
 
-_NOTE = "search"
+# Notes of the store: what a search came to, and what the last one that was started is about.
+_NOTE, _BEGUN = "search", "begun"
 # Bytes of a store for each sample measured, and for each block besides.
 _ROW, _BLOCK = 20, 600
 # Points of the regret curve, as shares of the selection points.
@@ -186,12 +187,15 @@ class _Search:
             answers.append(self._answered(objective, chosen[objective.name], self._folder / name))
         self._meter.finish("done")
         found = Found(tuple(answers), tuple(front), front_scope, self._plan.smoke)
-        about = {"plan": self._plan.model_dump(mode="json"), "space": len(self._points)}
-        self._store.write_note(_NOTE, about | {"selection": self._chosen_ids().tolist()} | found.plain())
+        more = {"space": len(self._points), "selection": self._chosen_ids().tolist()}
+        self._store.write_note(_NOTE, self._store.note(_BEGUN) | more | found.plain())
         return found
 
     def note_ingredients(self, marks: Sequence[str]) -> None:
-        """Keep what a report wants to know of the ingredients and attacks."""
+        """Keep what a report wants to know of the plan, its ingredients, attacks and parts of data sets.
+
+        Another search in the folder writes its own over it, so the answers keep a copy.
+        """
         names = zip(self._plan.ingredients.items(), marks, strict=True)
         about = {
             name: {"threat": None, "fingerprint": mark, "path": path, "training": None} for (name, path), mark in names
@@ -200,6 +204,12 @@ class _Search:
         attacks = {each.name: self._soups.attack(each.name) for each in self._tasks.values() if each.threat is not None}
         described = {task: describe(attack) for task, attack in attacks.items() if attack is not None}
         self._store.write_note("search attacks", described)
+        parts = {
+            name: {"selection": task.selection.fingerprint, "test": task.others and task.others.fingerprint}
+            for name, task in self._tasks.items()
+        }
+        plan = self._plan.model_dump(mode="json")
+        self._store.write_note(_BEGUN, {"plan": plan, "ingredients": about, "attacks": described, "parts": parts})
 
     def _answer(self, proposal: Proposal) -> dict[str, Outcomes]:
         answers = {}
@@ -253,16 +263,17 @@ class _Search:
 
     def _answered(self, objective: Objective, chosen: Sequence[Weights], path: Path) -> Answered:
         candidates, ids = self._candidates(objective), self._chosen_ids()
+        points = {name: task.order for name, task in self._tasks.items()}
         probabilities = best_probabilities(candidates, objective)
         wholes = [self._whole(weights, objective) for weights in chosen]
         told = [
             Chosen(
                 self._spoken(weights),
                 weights,
-                judge(objective, whole, ids),
+                judge(objective, whole, points),
                 probabilities[weights],
                 *self._roughly(weights, objective),
-                tuple(judge(limit.objective(), whole, ids) for limit in objective.limits),
+                tuple(judge(limit.objective(), whole, points) for limit in objective.limits),
             )
             for weights, whole in zip(chosen, wholes, strict=True)
         ]
@@ -270,7 +281,7 @@ class _Search:
         count = len(self._plan.ingredients)
         alone = [tuple(float(place == each) for place in range(count)) for each in range(count)]
         ingredients = [
-            Chosen(name, weights, judge(objective, self._whole(weights, objective), ids))
+            Chosen(name, weights, judge(objective, self._whole(weights, objective), points))
             for name, weights in zip(self._plan.ingredients, alone, strict=True)
         ]
         shots = self._plan.shots
@@ -298,14 +309,17 @@ class _Search:
 
     def _roughly(self, weights: Weights, objective: Objective) -> tuple[Estimate | None, Estimate | None]:
         """The score by rough measuring and by full measuring on the same images, where both are known."""
-        rough, full = self._rough.get(weights, {}), self._full[weights]
-        if not any(task in rough for task in objective.tasks):
+        rough = {task: each for task, each in self._rough.get(weights, {}).items() if task in objective.tasks}
+        if not rough:
             return None, None
-        ids = rough[next(task for task in objective.tasks if task in rough)].ids
-        if any(task in rough and not np.array_equal(rough[task].ids, ids) for task in objective.tasks):
-            return None, None
-        same = {task: full[task].take(np.isin(full[task].ids, ids)) for task in objective.tasks}
-        return objective.estimate(same | rough), objective.estimate(same)
+        full = {task: self._full[weights][task] for task in objective.tasks}
+        for task, among in rough.items():
+            # Tasks of the same photographs keep to those that were looked at; other data sets have none of them.
+            for other in objective.tasks:
+                if np.array_equal(self._tasks[other].order, self._tasks[task].order):
+                    full[other] = full[other].take(np.isin(full[other].ids, among.ids))
+        same = {task: each.take(np.isin(each.ids, full[task].ids)) for task, each in rough.items()}
+        return objective.estimate(full | same), objective.estimate(full)
 
     def _final_samples(self) -> Counter[str]:
         """Samples of each task that the final numbers take at most."""

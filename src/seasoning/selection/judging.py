@@ -5,7 +5,7 @@ those samples, on all others (the complement) and on the whole set, as the paper
 use the complement alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -54,16 +54,18 @@ class Regret(NamedTuple):
     most: float
 
 
-def judge(objective: Objective, outcomes: Answer, chosen_on: NDArray[np.int64]) -> Judged:
+def judge(objective: Objective, outcomes: Answer, chosen_on: Mapping[str, NDArray[np.int64]]) -> Judged:
     """Scores of a soup by what its samples were used for.
 
     Args:
         objective: What it was chosen for.
         outcomes: On each task, over the whole set.
-        chosen_on: Base images of the selection points of any task; what was made of them is in no complement.
+        chosen_on: Base images of the selection points of every task there is. A task is scored on its own, and what was
+            made of those of any is in no complement.
     """
-    inside = {task: _among(each, chosen_on, True) for task, each in outcomes.items()}
-    outside = {task: _among(each, chosen_on, False) for task, each in outcomes.items()}
+    everywhere = np.unique(np.concatenate(list(chosen_on.values())))
+    inside = {task: _among(each, chosen_on[task], True) for task, each in outcomes.items()}
+    outside = {task: _among(each, everywhere, False) for task, each in outcomes.items()}
     others = all(len(outside[task]) for task in objective.tasks)
     return Judged(
         objective.estimate(inside), objective.estimate(outside) if others else None, objective.estimate(outcomes)
