@@ -60,15 +60,19 @@ def add(
     policy: str,
     attack: str | None = None,
     rows: int | None = None,
+    first: int | None = None,
+    samples: str | None = None,
 ) -> None:
+    first = (0 if part == "selection" else 40) if first is None else first
     name, _, shift = data.partition("//")
     key = replace(ModelKey.of(MARKS, weights), policy=policy)
     described = None if threat is None else attack or ATTACKS[f"{name}@{threat}"]
     place = f"{name}/{part}/{shift}" if shift else f"{name}/{part}"
-    asked = Measurement(key, place, "samples", threat, described, 7)
+    asked = Measurement(key, place, samples or part, threat, described, 7)
     size = 40 if part == "selection" else 60
     outcomes = random_outcomes(size, f"{weights}{place}{threat}", 0.9 - sum(w * w for w in weights) / 2, threat)
-    store.add(asked, size, outcomes if rows is None else outcomes.take(outcomes.ids < rows), HEADER)
+    outcomes = replace(outcomes, ids=outcomes.ids + first)
+    store.add(asked, size, outcomes if rows is None else outcomes.take(outcomes.ids < first + rows), HEADER)
 
 
 def note(policy: str) -> dict[str, Any]:
@@ -169,3 +173,83 @@ def test_a_search_that_has_not_ended_shows_what_is_there(tmp_path: Path) -> None
     assert "This run is not finished." in text
     assert f"seasoning search … --out {tmp_path}" in text
     assert re.search(r"the best of the 6 measured soups", text)
+
+
+def begun(files: str = "m", **plan: Any) -> dict[str, Any]:
+    """What a search notes before it measures."""
+    tasks = ("toons", "toons/fog", "photos", *ATTACKS)
+    return {
+        "plan": {**note("mix")["plan"], **plan},
+        "ingredients": {
+            f"{files}{n}": {"threat": None, "fingerprint": mark, "path": f"{files}{n}.pt", "training": None}
+            for n, mark in enumerate(MARKS)
+        },
+        "attacks": ATTACKS,
+        "parts": {task: {"selection": "selection", "test": "test"} for task in tasks},
+    }
+
+
+def test_images_of_another_search_in_the_folder_do_not_count(tmp_path: Path) -> None:
+    own = begun()
+    with Store(searched(tmp_path)) as store:
+        # One with 20 images to choose, whose test images chose here, and with a data set that is not of this one.
+        for weights in simplex(3, 2):
+            for data, threat in (("toons", None), ("toons", "linf:0.1"), ("others", None)):
+                add(store, weights, "selection", data, threat, "mix", samples="other selection", rows=20)
+                add(store, weights, "test", data, threat, "mix", samples="other test", first=20)
+        store.write_note("search", note("mix") | own)
+        results = Results(store)
+        assert (results.shifts, results.sizes) == (("fog", "photos"), {"selection": 40, "test": 60})
+        for task in (CLEAN, "linf:0.1"):
+            held_out = results.outcomes(results.alone("m0"), "test", task)
+            assert held_out is not None
+            assert held_out.ids.min() == 40
+        assert len(board(results).held_out) == 4
+        for part in own["parts"].values():
+            part["test"] = None
+        store.write_note("search", note("mix") | own)
+        results = Results(store)
+        assert (board(results).held_out, results.sizes["test"]) == ({}, 0)
+        assert list(results.radii(results.alone("m0"), "test")) == []
+
+
+def test_images_that_chose_on_another_data_set_are_not_held_out(tmp_path: Path) -> None:
+    with Store(searched(tmp_path)) as store:
+        store.write_note("search", note("mix") | {"selection": list(range(50))})
+        results = Results(store)
+        assert results.sizes == {"selection": 40, "test": 50}
+        for task in results.tasks:
+            held_out = results.outcomes(results.alone("m0"), "test", task)
+            assert held_out is not None
+            assert held_out.ids.tolist() == list(range(50, 100))
+        assert {column.held_out for column in board(results).columns} == {50}
+        difference = answers(results)[0].difference
+        assert difference is not None
+        assert difference.n == 50
+        assert "50 test images" in threats_table(results).note
+        store.write_note("search", note("mix") | {"selection": list(range(100))})
+        assert board(Results(store)).held_out == {}
+
+
+def test_answers_stay_with_their_own_ingredients_and_plan(tmp_path: Path) -> None:
+    with Store(searched(tmp_path)) as store:
+        ended = note("mix") | begun()
+        store.write_note("search", ended)
+        # The same search goes on; notes beside its own are those of whichever search wrote them last.
+        store.write_note("begun", begun())
+        store.write_note("ingredients", begun("n")["ingredients"])
+        store.write_note("search attacks", {})
+        results = Results(store)
+        assert [each.name for each in results.ingredients] == ["m0", "m1", "m2"]
+        assert results.threats == ("linf:0.1", "l1:2")
+        assert (len(answers(results)), missing(results)) == (2, [])
+        # Another search is begun and has not ended.
+        store.write_note("begun", begun("n", batch_norm="geometric"))
+        results = Results(store)
+        assert [each.name for each in results.ingredients] == ["n0", "n1", "n2"]
+        assert results.setting.policy == "geometric"
+        assert (answers(results), missing(results)) == ([], ["the end of the search: the choice and its final numbers"])
+    (page,), _ = write_report(tmp_path / "outcomes.sqlite", tmp_path)
+    text = text_of(page.read_text())
+    assert "This run is not finished." in text
+    assert "union\u201d than the best" not in text

@@ -36,7 +36,7 @@ class Spent(NamedTuple):
 
 def spent(results: Results) -> dict[str, Spent]:
     """What every stage of measuring cost, by part of the data."""
-    parts = {place.data: part for (part, _), place in results.setting.places.items() if place.ids is None}
+    parts = {place.data: part for (part, _), place in results.setting.places.items()}
     found = dict.fromkeys(_STAGES, Spent(0, 0, 0.0))
     for asked, header in results.costs():
         part = parts.get(asked.data)

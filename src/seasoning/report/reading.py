@@ -1,8 +1,11 @@
 """The setting of a run, read from the notes in its store."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from seasoning.errors import BadInput
 from seasoning.outcomes import Measurement
@@ -89,37 +92,48 @@ def _ingredient(name: str, note: Mapping[str, Any]) -> Ingredient:
 
 def _search(store: Store) -> Setting:
     """The setting of `seasoning search`: its notes, and, while it has not ended, what was asked of the store so far."""
-    note, network = store.note("search") or {}, store.note("network") or {}
-    plan, attacks = note.get("plan") or {}, store.note("search attacks")
-    asked = [each for each in store.measurements() if _DATA.match(each.data)]
+    ended, begun, network = (store.note(name) or {} for name in ("search", "begun", "network"))
+    # Where another search was begun since, what the last one came to is not its answer.
+    note = ended if ended and all(ended.get(name) == content for name, content in begun.items()) else begun
+    plan, parts = note.get("plan") or {}, note.get("parts")
+    attacks = note.get("attacks", store.note("search attacks"))
+    counted = None if parts is None else frozenset(mark for each in parts.values() for mark in each.values() if mark)
+    asked = [
+        each for each in store.measurements() if _DATA.match(each.data) and (counted is None or each.samples in counted)
+    ]
     if not asked:
         raise BadInput("the search has measured nothing yet: the same command as before goes on with it")
-    sets = _data_sets(asked)
+    sets = [name for name in _data_sets(asked) if parts is None or name in parts]
     main = next(iter(plan.get("data") or sets))
-    attacked = list(dict.fromkeys(task.partition("@")[0] for task in attacks))
+    attacked = list(dict.fromkeys(task.rpartition("@")[0] for task in attacks))
     # The union of threats is one of one data set: the main one's, if it was attacked.
     victim = main if main in attacked else next(iter(attacked), main)
-    threats = {task.partition("@")[2]: task for task in attacks if task.partition("@")[0] == victim}
+    threats = {task.rpartition("@")[2]: task for task in attacks if task.rpartition("@")[0] == victim}
     clean = {CLEAN: main} | {name.removeprefix(f"{main}/"): name for name in sets if name != main}
-    places: dict[tuple[str, str], Place] = {}
-    for part in ("selection", "test"):
-        places |= {(part, label): Place(_samples(name, part, main), None, None, None) for label, name in clean.items()}
-        places |= {
-            (part, threat): Place(f"{victim}/{part}", threat, attacks[task], None) for threat, task in threats.items()
-        }
+    ids = _ids(store, asked, dict.fromkeys((*clean.values(), victim)), main, note.get("selection"))
+    tasks = {label: (name, None, None) for label, name in clean.items()} | {
+        threat: (victim, threat, attacks[task]) for threat, task in threats.items()
+    }
     mean, std = network.get("normalization") or (None, None)
     left = [task for task in attacks if task not in threats.values()]
-    missing = [] if note else ["the end of the search: the choice and its final numbers"]
+    missing = [] if "answers" in note else ["the end of the search: the choice and its final numbers"]
     return Setting(
         source=main,
         seed=plan.get("seed", asked[0].seed),
         smoke=plan.get("smoke", asked[0].smoke),
-        ingredients=tuple(_ingredient(name, each) for name, each in store.note("ingredients").items()),
+        ingredients=tuple(
+            _ingredient(name, each) for name, each in note.get("ingredients", store.note("ingredients")).items()
+        ),
         baselines=(),
         threats=tuple(threats),
         shifts=tuple(label for label in clean if label != CLEAN),
-        sizes={part: _size(store, asked, f"{main}/{part}") for part in ("selection", "test")},
-        places=places,
+        sizes={part: len(known.get(main, ())) for part, known in ids.items()},
+        places={
+            (part, label): Place(_samples(name, part, main), threat, attack, known[name])
+            for part, known in ids.items()
+            for label, (name, threat, attack) in tasks.items()
+            if name in known
+        },
         attacks={threat: attacks[task] for threat, task in threats.items()} | {task: attacks[task] for task in left},
         confirming={},
         classes=None,
@@ -131,6 +145,7 @@ def _search(store: Store) -> Setting:
         unfinished=tuple(missing),
         answers=tuple(note.get("answers", ())),
         labels={name: label for label, name in clean.items()} | {task: threat for threat, task in threats.items()},
+        samples=counted,
     )
 
 
@@ -152,9 +167,26 @@ def _samples(name: str, part: str, main: str) -> str:
     return f"{main}/{part}/{name.removeprefix(f'{main}/')}" if shifted else f"{name}/{part}"
 
 
-def _size(store: Store, asked: list[Measurement], data: str) -> int:
-    """How many samples a part has: as many as the last finished measurement of it; 0 while there is none."""
+def _ids(
+    store: Store, asked: list[Measurement], names: Iterable[str], main: str, chosen: list[int] | None
+) -> dict[str, dict[str, NDArray[np.int64]]]:
+    """For each part the ids of every data set that has a finished measurement; of the test parts without what chose.
+
+    Sets that were made of the same photographs share ids, so those that chose on one may be test images of another.
+    """
+    found: dict[str, dict[str, NDArray[np.int64]]] = {}
+    for part in ("selection", "test"):
+        known = {name: _finished(store, asked, _samples(name, part, main)) for name in names}
+        found[part] = {name: ids for name, ids in known.items() if len(ids)}
+    if chosen is None:
+        chosen = np.concatenate([*found["selection"].values(), np.empty(0, dtype=np.int64)]).tolist()
+    held_out = {name: ids[~np.isin(ids, chosen)] for name, ids in found["test"].items()}
+    return found | {"test": {name: ids for name, ids in held_out.items() if len(ids)}}
+
+
+def _finished(store: Store, asked: list[Measurement], data: str) -> NDArray[np.int64]:
+    """Ids of the last finished measurement of a part; none while there is none."""
     for each in reversed(asked):
         if each.data == data and (outcomes := store.outcomes(each)) is not None:
-            return len(outcomes)
-    return 0
+            return outcomes.ids
+    return np.empty(0, dtype=np.int64)

@@ -44,10 +44,10 @@ class Results:
             for each in store.measurements()
             if getattr(each, "precision", "full") == "full" and each.smoke == self.smoke and each.seed == self.seed
         ]
-        # A search that went on with other numbers of images has samples of one name and two contents: the last count.
+        # Searches with other numbers of images leave samples of one name and two contents: its own count, or the last.
         latest = {each.data: each.samples for each in relevant}
         for each in relevant:
-            if each.samples == latest[each.data]:
+            if each.samples in (setting.samples or (latest[each.data],)):
                 self._asked[each.model, each.data, each.threat, each.attack] = each
                 self._by_key[each.key] = each
         self._known: dict[tuple[Measurement, bytes], Outcomes] = {}
@@ -105,9 +105,15 @@ class Results:
     def radii(self, model: ModelKey, split: str) -> Iterator[tuple[str, Outcomes]]:
         """Every threat, of the run or beside it, that a model met on a split, with its outcomes."""
         met: dict[str, Outcomes] = {}
-        place = self.setting.places[split, CLEAN]
+        place = self.setting.places.get((split, CLEAN))
         for (key, name, threat, attack), asked in self._asked.items():
-            if key != model or name != place.data or threat is None or attack not in self.attacks.values():
+            if (
+                key != model
+                or place is None
+                or name != place.data
+                or threat is None
+                or attack not in self.attacks.values()
+            ):
                 continue
             rows = self._rows(asked, place)
             if rows is not None:

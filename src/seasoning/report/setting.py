@@ -86,6 +86,7 @@ class Setting(NamedTuple):
         unfinished: What the run itself says is missing, in words.
         answers: What `seasoning search` came to, an entry for each objective, as it keeps them.
         labels: What this report calls a search's tasks.
+        samples: Fingerprints of the samples that count; `None`: for each name those that were asked for last.
     """
 
     source: str
@@ -108,3 +109,4 @@ class Setting(NamedTuple):
     unfinished: tuple[str, ...] = ()
     answers: tuple[dict[str, Any], ...] = ()
     labels: Mapping[str, str] = MappingProxyType({})
+    samples: frozenset[str] | None = None
