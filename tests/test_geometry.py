@@ -35,6 +35,16 @@ def test_projections_land_inside_ball_and_box(seed: int, scale: float, norm: Nor
         assert bool((distance(at, center, norm) <= RADII[norm] + SLACK).all())
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_projections_let_gradients_through(norm: Norm) -> None:
+    x, center = batch(0, 0.5)
+    threat = Threat(norm, RADII[norm])
+    project(x.requires_grad_(), center, threat).square().sum().backward()
+    assert x.grad is not None
+    assert bool(torch.isfinite(x.grad).all())
+    assert bool((x.grad != 0).flatten(1).any(1).all())
+
+
 @points
 @settings(deadline=None)
 def test_projections_keep_points_that_are_inside(seed: int, scale: float, norm: Norm) -> None:

@@ -111,12 +111,11 @@ def _project_l1(x: Tensor, center: Tensor, eps: Tensor, halvings: int) -> Tensor
     """
     delta, origin = (x - center).flatten(1), center.flatten(1)
     room, size = _room(delta, origin), delta.abs()
-    # One place for all trials: fresh memory for each would cost more than the arithmetic.
-    tried = torch.empty_like(size)
+    # One place for all trials: fresh memory for each would cost more than the arithmetic. A graph needs them apart.
+    tried = None if delta.requires_grad or eps.requires_grad else torch.empty_like(size)
 
     def moves(multiplier: Tensor) -> Tensor:
-        torch.sub(size, multiplier[:, None], out=tried).clamp_min_(0)
-        return torch.minimum(tried, room, out=tried)
+        return torch.minimum(torch.sub(size, multiplier[:, None], out=tried).clamp_min_(0), room, out=tried)
 
     low, high = torch.zeros_like(eps), size.amax(1)
     for _ in range(halvings):

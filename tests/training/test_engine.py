@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seasoning.attacks import apgd
+from seasoning.attacks.base import AttackResult
 from seasoning.checkpoint import State
 from seasoning.config import RunSpec
 from seasoning.data import Samples
@@ -31,8 +32,10 @@ from seasoning.training import (
     adversarial,
     eat,
     nominal,
+    sat,
     train,
 )
+from seasoning.training.attacking import attack_batch
 
 
 SETTINGS = settings_of(RunSpec(), 0.1)
@@ -180,6 +183,24 @@ def test_what_an_objective_carries_reaches_the_next_batch_and_the_state(
     carried = torch.load(tmp_path / "state", weights_only=True)["progress"]["objective"]
     assert set(carried) == {"linf:0.1 seen", "linf:0.1 fooled", "l1:1 seen", "l1:1 fooled"}
     assert carried["linf:0.1 seen"] + carried["l1:1 seen"] == 3 * 96
+
+
+@pytest.mark.parametrize("make", [sat, eat])
+def test_all_parts_of_a_batch_are_trained_on_under_one_threat(
+    digits: dict[str, Samples], monkeypatch: pytest.MonkeyPatch, make: Callable[..., Objective]
+) -> None:
+    seen: list[Threat] = []
+
+    def watched(model: nn.Module, x: Tensor, y: Tensor, threat: Threat, *rest: Any) -> AttackResult:
+        seen.append(threat)
+        return attack_batch(model, x, y, threat, *rest)
+
+    monkeypatch.setattr("seasoning.training.objectives.attack_batch", watched)
+    run(digits, [make([LINF, L1], ATTACK)], settings=replace(SETTINGS, batch_size=12, accumulate=4))
+    batches = [set(seen[begin : begin + 4]) for begin in range(0, len(seen), 4)]
+    assert len(batches) == 8
+    assert all(len(each) == 1 for each in batches)
+    assert len(set(seen)) == 2
 
 
 def test_a_finished_training_is_not_repeated(digits: dict[str, Samples], tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from seasoning.errors import BadInput, SeasoningError, Stopped
 from seasoning.models import Classifier
 from seasoning.training.accelerating import accelerator_for, seeded, tracked
 from seasoning.training.augment import crop_and_flip
-from seasoning.training.objectives import Lowered, Objective
+from seasoning.training.objectives import Drawn, Lowered, Objective
 from seasoning.training.report import Clock, Report
 from seasoning.training.settings import Settings, rate_share, require_images
 from seasoning.training.state import read_state, write_state
@@ -253,9 +253,12 @@ class _Run:
             group["lr"] = settings.rate * share
         self._optimizer.zero_grad(set_to_none=True)
         lost, right = 0.0, 0
+        objective = self._objectives[progress.epoch]
+        if isinstance(objective, Drawn):
+            objective = objective.draw(seed, progress.objective)  # once, for all parts
         for place, part in enumerate(rows.split(math.ceil(len(rows) / settings.accumulate))):
             with self._fits():
-                lowered = self._lowered(part, (seed + place * _PART) % _LARGEST_SEED)
+                lowered = self._lowered(objective, part, (seed + place * _PART) % _LARGEST_SEED)
                 value = float(lowered.loss.detach())
                 self._require_finite("loss", value, number)
                 self._accelerator.backward(lowered.loss * (len(part) / len(rows)))
@@ -272,14 +275,13 @@ class _Run:
         values = {"train/loss": lost / len(rows), "train/right": right / len(rows), "train/rate": settings.rate * share}
         self._log(values)
 
-    def _lowered(self, rows: Tensor, seed: int) -> Lowered:
+    def _lowered(self, objective: Objective, rows: Tensor, seed: int) -> Lowered:
         x, y = self._samples.images(rows), self._samples.y[rows]
         if self._settings.crop or self._settings.flips:
             generator = torch.Generator().manual_seed((seed + _CROPS) % _LARGEST_SEED)
             x = crop_and_flip(x, self._settings.crop, self._settings.flips, generator)
         device = self._accelerator.device
         x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
-        objective = self._objectives[self.progress.epoch]
         return objective(self._model, x, y, seed=seed, state=self.progress.objective)
 
     def validate(self, validate: Callable[[nn.Module], Scores], on_best: Callable[[State, int], None]) -> Scores:

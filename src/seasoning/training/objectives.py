@@ -19,6 +19,7 @@ from seasoning.training.steepest import multi_steepest
 
 __all__ = [
     "OBJECTIVES",
+    "Drawn",
     "Lowered",
     "Objective",
     "Outer",
@@ -87,6 +88,26 @@ class Outer(NamedTuple):
 
 
 _ATTACK, _OUTER = TrainingAttack(), Outer()
+
+
+class Drawn(NamedTuple):
+    """An objective that is drawn for each batch; where a batch goes in parts, `draw` gives the one for all of them.
+
+    Args:
+        choices: What is drawn from.
+        weights: How likely each is, in proportion, from what the objective carried up to the batch.
+    """
+
+    choices: Sequence[Objective]
+    weights: Callable[[Mapping[str, float]], Sequence[float]]
+
+    def draw(self, seed: int, state: Mapping[str, float]) -> Objective:
+        """The choice for a batch with this seed, and with what was carried to its beginning."""
+        return self.choices[_draw(seed, self.weights(state))]
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+        """Loss at a whole batch."""
+        return self.draw(seed, state)(model, x, y, seed=seed, state=state)
 
 
 def nominal() -> Objective:
@@ -161,12 +182,7 @@ def sat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Oute
     training; Croce & Hein 2022, *Adversarial robustness against multiple and single l_p-threat models*.
     """
     _require_several("sat", threats, attack)
-
-    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
-        place = int(_draw(seed, [1.0] * len(threats)))
-        return outer(model, x, attack_batch(model, x, y, threats[place], attack, seed).x_adv, y)
-
-    return lowered
+    return Drawn([adversarial(each, attack, outer) for each in threats], lambda state: [1.0] * len(threats))
 
 
 def eat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> Objective:
@@ -180,10 +196,18 @@ def eat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Oute
     """
     _require_several("eat", threats, attack)
 
-    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+    def errors(state: Mapping[str, float]) -> list[float]:
         counts = [(state.get(f"{each} fooled", 0.0), state.get(f"{each} seen", 0.0)) for each in threats]
         even = not all(seen for _, seen in counts)
-        threat = threats[_draw(seed, [1.0 if even else fooled / seen for fooled, seen in counts])]
+        return [1.0 if even else fooled / seen for fooled, seen in counts]
+
+    return Drawn([_counting(each, attack, outer) for each in threats], errors)
+
+
+def _counting(threat: Threat, attack: TrainingAttack, outer: Outer) -> Objective:
+    """`adversarial`, which also carries how many images it has seen and fooled."""
+
+    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
         found = attack_batch(model, x, y, threat, attack, seed)
         more = {f"{threat} fooled": float(found.fooled.sum()), f"{threat} seen": float(len(x))}
         after = {**state, **{name: state.get(name, 0.0) + value for name, value in more.items()}}

@@ -46,7 +46,7 @@ def read_state(
         raise BadInput(f"{path} is damaged ({reason}): remove it, and this training starts again") from error
     if layout != _LAYOUT:
         raise BadInput(f"{path} was written by another version of seasoning: remove it, and this training starts again")
-    changed = differences(*({name: _at(each, name) for name in fixed} for each in (there, identity)))
+    changed = differences({name: _at(there, name) for name in fixed}, {name: _at(identity, name) for name in fixed})
     if accept_changes and changed:
         raise BadInput(
             f"{path} has scores and a best checkpoint that what has changed would make another thing ({changed}): give "
