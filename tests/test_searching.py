@@ -18,6 +18,7 @@ from PIL import Image
 
 from seasoning import measuring
 from seasoning.checkpoint import State, fingerprint, load_ingredient, save_state
+from seasoning.cli.search import _print_answer
 from seasoning.data import Samples
 from seasoning.errors import BadInput, RunConflict, SeasoningError
 from seasoning.evaluation import evaluate
@@ -270,6 +271,23 @@ def test_a_limit_is_reported_on_images_that_did_not_choose(files: dict[str, str]
     impossible = [{"best": "digits@linf:0.1", "at_least": {"digits": 1.0}}]
     with pytest.raises(BadInput, match="none of"):
         found(make_plan(content(files, shifts=[], objectives=impossible)), tmp_path / "run")
+
+
+def test_ingredients_that_miss_a_limit_are_marked(
+    files: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limited = [{"best": "digits", "at_least": {"digits@linf:0.1": 0.7}}]
+    plan = make_plan(content(files, shifts=[], objectives=limited))
+    (answer,) = found(plan, tmp_path / "run").answers
+    nominal, linf = answer.ingredients
+    assert nominal.limits[0].selection.value < 0.7 <= linf.limits[0].selection.value
+    assert nominal.limits[0].selection.n == 40
+    with Store(tmp_path / "run" / "outcomes.sqlite") as store:
+        kept = store.note("search")["answers"][0]["ingredients"]
+    assert [each["limits"][0][0] for each in kept] == [list(each.limits[0].selection) for each in (nominal, linf)]
+    _print_answer(plan, answer)
+    marked = [line for line in capsys.readouterr().out.splitlines() if line.endswith("misses the limit")]
+    assert [line.split()[0] for line in marked] == ["nominal"]
 
 
 def picture_folder(root: Path, classes: list[str], each: int) -> str:

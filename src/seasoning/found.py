@@ -1,10 +1,11 @@
 """What a search came to, as values that a table, a page and the store take alike."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seasoning.metrics import Estimate
-from seasoning.selection import Comparison, Judged, Objective, Regret
+from seasoning.selection import Comparison, Judged, Limit, Objective, Regret
 
 
 __all__ = ["Answered", "Chosen", "Found"]
@@ -32,6 +33,10 @@ class Chosen(NamedTuple):
     rough: Estimate | None = None
     same: Estimate | None = None
     limits: tuple[Judged, ...] = ()
+
+    def misses(self, limits: Sequence[Limit]) -> bool:
+        """Whether it would not have been chosen, since it misses one of these limits on the selection points."""
+        return any(own.selection.value < each.least - 1e-9 for each, own in zip(limits, self.limits, strict=True))
 
 
 class Answered(NamedTuple):

@@ -24,6 +24,7 @@ from seasoning.run_folder import PAGE, STORE, check_folder, claimed
 from seasoning.search import STRATEGIES, Proposal, Weights, all_tasks, rehearse, run_strategy, starts
 from seasoning.selection import (
     Candidate,
+    Judged,
     Objective,
     best_probabilities,
     choose,
@@ -263,26 +264,26 @@ class _Search:
 
     def _answered(self, objective: Objective, chosen: Sequence[Weights], path: Path) -> Answered:
         candidates, ids = self._candidates(objective), self._chosen_ids()
-        points = {name: task.order for name, task in self._tasks.items()}
         probabilities = best_probabilities(candidates, objective)
         wholes = [self._whole(weights, objective) for weights in chosen]
         told = [
             Chosen(
                 self._spoken(weights),
                 weights,
-                judge(objective, whole, points),
+                judge(objective, whole, self._orders()),
                 probabilities[weights],
                 *self._roughly(weights, objective),
-                tuple(judge(limit.objective(), whole, points) for limit in objective.limits),
+                self._limits(objective, whole),
             )
             for weights, whole in zip(chosen, wholes, strict=True)
         ]
         testable = len(told) > 1 and all(each.judged.complement is not None for each in told)
         count = len(self._plan.ingredients)
         alone = [tuple(float(place == each) for place in range(count)) for each in range(count)]
+        plain = [self._whole(weights, objective) for weights in alone]
         ingredients = [
-            Chosen(name, weights, judge(objective, self._whole(weights, objective), points))
-            for name, weights in zip(self._plan.ingredients, alone, strict=True)
+            Chosen(name, weights, judge(objective, whole, self._orders()), limits=self._limits(objective, whole))
+            for name, weights, whole in zip(self._plan.ingredients, alone, plain, strict=True)
         ]
         shots = self._plan.shots
         sizes = sorted({max(1, round(share * shots)) for share in _CURVE})
@@ -297,6 +298,9 @@ class _Search:
             tuple(regret_curve(candidates, objective, sizes)),
             path,
         )
+
+    def _limits(self, objective: Objective, whole: dict[str, Outcomes]) -> tuple[Judged, ...]:
+        return tuple(judge(limit.objective(), whole, self._orders()) for limit in objective.limits)
 
     def _whole(self, weights: Weights, objective: Objective) -> dict[str, Outcomes]:
         outcomes = {}
@@ -332,7 +336,11 @@ class _Search:
         return samples
 
     def _chosen_ids(self) -> NDArray[np.int64]:
-        return np.unique(np.concatenate([task.order for task in self._tasks.values()]))
+        return np.unique(np.concatenate(list(self._orders().values())))
+
+    def _orders(self) -> dict[str, NDArray[np.int64]]:
+        """The selection points of each task."""
+        return {name: task.order for name, task in self._tasks.items()}
 
     def _spoken(self, weights: Weights) -> str:
         parts = zip(weights, self._plan.ingredients, strict=True)

@@ -140,7 +140,8 @@ def _print_answer(plan: "SearchPlan", answered: "Answered") -> None:
         rank = f"{place}. " if place <= len(answered.chosen) else "   "
         numbers = [None if each is None else percent(each) for each in soup.judged]
         cells = " ".join(f"{number or 'no images left':<18}" for number in numbers)
-        print(f"{rank + soup.name:<{width}}  {cells} {'' if soup.best is None else f'{soup.best:4.2f}'}".rstrip())
+        missed = "misses the limit" if soup.misses(answered.objective.limits) else ""
+        print(f"{rank + soup.name:<{width}}  {cells} {missed if soup.best is None else f'{soup.best:4.2f}'}".rstrip())
     for pair in answered.comparisons:
         told = f"{pair.first + 1} minus {pair.second + 1} on the others: {points(pair.difference)}"
         print(f"   {told}, p = {pair.p:.2g}, corrected {pair.corrected:.2g}")
