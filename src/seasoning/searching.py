@@ -199,7 +199,8 @@ class _Search:
         """
         names = zip(self._plan.ingredients.items(), marks, strict=True)
         about = {
-            name: {"threat": None, "fingerprint": mark, "path": path, "training": None} for (name, path), mark in names
+            name: {"threat": None, "fingerprint": mark, "path": str(Path(path).resolve()), "training": None}
+            for (name, path), mark in names
         }
         self._store.write_note("ingredients", about)
         attacks = {each.name: self._soups.attack(each.name) for each in self._tasks.values() if each.threat is not None}

@@ -1,6 +1,7 @@
 """Reports of `seasoning search`: its store's notes, as that command leaves them."""
 
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from seasoning import metrics
 from seasoning.outcomes import Measurement, ModelKey
 from seasoning.report import CLEAN, Results, threats_table, write_report
 from seasoning.report.answers import answer_tables, answers, told
-from seasoning.report.explorer import board
+from seasoning.report.explorer import board, mix_command
 from seasoning.report.needs import missing
 from seasoning.search import simplex
 from seasoning.store import Store
@@ -131,6 +132,7 @@ def test_tasks_and_soups_are_those_of_the_search(tmp_path: Path, policy: str) ->
     assert (known.right >= 0).all()
     assert len(known.held_out) == 4
     assert known.files == ["m0.pt", "m1.pt", "m2.pt"]
+    assert known.policy == policy
     rows = {row.name for row in threats_table(results).rows}
     assert {"m0", "m1", "m2"} <= rows
     assert not any(name.startswith("ensemble") for name in rows)
@@ -252,4 +254,44 @@ def test_answers_stay_with_their_own_ingredients_and_plan(tmp_path: Path) -> Non
     (page,), _ = write_report(tmp_path / "outcomes.sqlite", tmp_path)
     text = text_of(page.read_text())
     assert "This run is not finished." in text
-    assert "union\u201d than the best" not in text
+    assert "better for “union”" not in text
+
+
+def test_its_commands_are_for_a_shell_and_do_what_the_search_did_with_statistics(tmp_path: Path) -> None:
+    store = searched(tmp_path, policy="geometric")
+    with Store(store) as known:
+        files = known.note("ingredients")
+        files["m0"]["path"] = "/my runs/it's m0.pt"
+        known.write_note("ingredients", files)
+        command = mix_command([each["path"] for each in files.values()], (0.5, 0, 0.5), "geometric")
+    assert shlex.split(command)[2:] == [
+        "/my runs/it's m0.pt",
+        "m2.pt",
+        "--weights",
+        "0.5,0.5",
+        "--batch-norm",
+        "geometric",
+        "--out",
+        "my-soup.safetensors",
+    ]
+    (page,), _ = write_report(store, tmp_path)
+    assert text_of(page.read_text()).count(command) == 2
+
+
+def test_names_of_ingredients_are_not_read_as_formulas(tmp_path: Path) -> None:
+    store = searched(tmp_path)
+    with Store(store) as known:
+        names = dict(zip(("a$_$b", "$x^2$", "m2"), known.note("ingredients").values(), strict=True))
+        known.write_note("ingredients", names)
+    (page,), _ = write_report(store, tmp_path)
+    figures = "".join(re.findall(r"<svg.*?</svg>", page.read_text(), flags=re.DOTALL))
+    assert "a$_$b" in figures
+    assert "$x^2$" in figures
+
+
+def test_a_data_set_may_have_an_at_sign_in_its_name(tmp_path: Path) -> None:
+    store = searched(tmp_path)
+    with Store(store) as known:
+        plain = note("mix") | begun()
+        known.write_note("search", plain | {"attacks": {f"we@{task}": each for task, each in ATTACKS.items()}})
+        assert Results(known).threats == ("linf:0.1", "l1:2")

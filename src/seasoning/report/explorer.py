@@ -3,6 +3,7 @@ Python as in `assets/choose.js`.
 """
 
 import base64
+import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -50,6 +51,7 @@ class Board(NamedTuple):
         right: How many selection images each soup has right, `(soups, columns)`; -1 where it is not measured.
         held_out: The same on images that chose nothing, for the soups that were measured there.
         made_up: Whether the numbers were made for a test.
+        policy: What was done with normalization statistics, as in `ModelKey`.
     """
 
     columns: list[Column]
@@ -59,6 +61,7 @@ class Board(NamedTuple):
     right: NDArray[np.int64]
     held_out: dict[int, list[int]]
     made_up: bool = False
+    policy: str = "mix"
 
 
 def board(results: Results) -> Board:
@@ -84,6 +87,7 @@ def board(results: Results) -> Board:
         np.array([weights for weights, *_ in measured]).reshape(len(measured), len(results.ingredients)),
         np.array([_rights(counts) for *_, counts in measured], dtype=np.int64).reshape(len(measured), len(names)),
         {place: _rights(counts) for place, counts in held.items()},
+        policy=results.setting.policy,
     )
 
 
@@ -126,13 +130,15 @@ def best(known: Board, importances: Sequence[int], least_clean: float) -> int | 
     return int(np.flatnonzero(top & (extremeness <= extremeness[top].min() + _EQUAL))[0])
 
 
-def mix_command(ingredients: Sequence[str], weights: Sequence[float]) -> str:
-    """The command that writes a soup, in the folder of the run."""
+def mix_command(ingredients: Sequence[str], weights: Sequence[float], policy: str = "mix") -> str:
+    """The command that writes a soup, in the folder of the run, for a shell."""
     used = [(path, weight) for path, weight in zip(ingredients, weights, strict=True) if weight != 0]
     given = ",".join(f"{weight:.12g}" for _, weight in used)
     # A first weight below zero would read as an option.
     equals = "=" if given.startswith("-") else " "
-    return f"seasoning mix {' '.join(path for path, _ in used)} --weights{equals}{given} --out my-soup.safetensors"
+    statistics = "" if policy == "mix" else f" --batch-norm {policy}"
+    files = shlex.join(path for path, _ in used)
+    return f"seasoning mix {files} --weights{equals}{given}{statistics} --out my-soup.safetensors"
 
 
 def payload(known: Board) -> dict[str, Any]:
@@ -146,6 +152,7 @@ def payload(known: Board) -> dict[str, Any]:
         ],
         "ingredients": known.ingredients,
         "files": known.files,
+        "policy": known.policy,
         "weights": [[float(f"{weight:.12g}") for weight in row] for row in known.weights],
         "bits": 32 if wide else 16,
         "right": base64.b64encode(counts.astype("<u4" if wide else "<u2").tobytes()).decode(),

@@ -214,7 +214,7 @@ def _screen(results: Results, *, answer: str, weights: tuple[float, ...] | None,
         "answer": words[:1].upper() + words[1:] if colon else answer,
         "weights": weights,
         "words": spoken_weights(results, weights) if weights else "",
-        "command": mix_command(files, weights) if weights else "",
+        "command": mix_command(files, weights, results.setting.policy) if weights else "",
     }
 
 
@@ -230,18 +230,21 @@ def _validation(results: Results) -> dict[str, Estimate | None]:
 
 def _commands(results: Results) -> list[tuple[str, str, str]]:
     """For every chosen soup what it is for, its weights in words, and the command that writes it."""
+    files, policy = [each.path for each in results.ingredients], results.setting.policy
     chosen = {}
     if found := answers(results):
-        files = [each.path for each in results.ingredients]
-        return [(each.name, spoken_weights(results, each.weights), mix_command(files, each.weights)) for each in found]
+        return [
+            (each.name, spoken_weights(results, each.weights), mix_command(files, each.weights, policy))
+            for each in found
+        ]
     if results.threats and results.candidates(results.threats):
         chosen["all threats at once"] = union_soup(results)
     if results.shifts and results.candidates((CLEAN, *results.shifts)):
         chosen["the mean of clean and shifts"] = single_soup(results)
         chosen |= {f"{task} images": choice for task, choice in specific_soups(results).items()}
-    files = [each.path for each in results.ingredients]
     return [
-        (use, spoken_weights(results, each.weights), mix_command(files, each.weights)) for use, each in chosen.items()
+        (use, spoken_weights(results, each.weights), mix_command(files, each.weights, policy))
+        for use, each in chosen.items()
     ]
 
 

@@ -46,6 +46,8 @@ _STYLE: dict[str, Any] = {
     "lines.linewidth": 1.5,
     "savefig.transparent": True,
     "text.color": INK,
+    # Names are text, dollar signs and all.
+    "text.parse_math": False,
     "xtick.color": INK,
     "ytick.color": INK,
 }

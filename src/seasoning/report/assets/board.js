@@ -60,11 +60,18 @@ function spokenWeights(board, soup) {
     .replaceAll("+ -", "− ");
 }
 
-// The command that writes a soup, in the folder of the run.
+// A word of a command, quoted where a shell would read it as something else.
+function quoted(word) {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`;
+}
+
+// The command that writes a soup, in the folder of the run, for a shell.
 function mixCommand(board, soup) {
   const used = board.weights[soup].map((weight, place) => [weight, board.files[place]]).filter(([weight]) => weight !== 0);
   const weights = used.map(([weight]) => number(weight)).join(",");
   // A first weight below zero would read as an option.
   const equals = weights.startsWith("-") ? "=" : " ";
-  return `seasoning mix ${used.map(([, file]) => file).join(" ")} --weights${equals}${weights} --out my-soup.safetensors`;
+  const statistics = board.policy === "mix" ? "" : ` --batch-norm ${board.policy}`;
+  const files = used.map(([, file]) => quoted(file)).join(" ");
+  return `seasoning mix ${files} --weights${equals}${weights}${statistics} --out my-soup.safetensors`;
 }
