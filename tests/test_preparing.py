@@ -285,6 +285,17 @@ def test_a_fine_tune_keeps_the_constants_of_its_start(tmp_path: Path, said: Said
     assert "was trained with normalization mean [0.0] and std [1.0]" in wrong
 
 
+@pytest.mark.parametrize(("made_by", "warns"), [("cifar10/mine", False), ("other", True)])
+def test_a_start_of_another_recipe_is_warned_of(tmp_path: Path, said: Said, made_by: str, warns: bool) -> None:
+    tune, init = tmp_path / "tune.toml", tmp_path / "init.safetensors"
+    tune.write_text(FINE_TUNE)
+    with torch.random.fork_rng():
+        state = build_model("resnet_small", num_classes=10).network.state_dict()
+    save_state(state, init, {"seasoning.ingredient": json.dumps({"name": made_by})})
+    printed = said("train", tune, "--init", init, "--out", tmp_path / "run", "--tracker", "none")
+    assert ("init.safetensors was made by other; recipe tune fine-tunes mine" in printed) == warns
+
+
 def test_a_start_is_wanted_by_fine_tunes_alone(recipe: Path, tmp_path: Path, said: Said) -> None:
     tune = tmp_path / "tune.toml"
     tune.write_text(FINE_TUNE)
@@ -306,6 +317,11 @@ def test_a_start_is_wanted_by_fine_tunes_alone(recipe: Path, tmp_path: Path, sai
         (["RECIPE", "--set", "attack.steps=0"], "setting attack.steps=0"),
         (["RECIPE", "--set", "optimizer.batch_size=2000"], "set batch_size to 840 or less"),
         (["RECIPE", "--set", "data.validation=900"], "would leave none to train on: set it lower"),
+        (
+            ["RECIPE", "--set", "schedule.kind=step", "--set", "schedule.milestones=[2, 3, 5]"],
+            "schedule.milestones 3, 5 with schedule.epochs=3",
+        ),
+        (["RECIPE", "--data", "no'where"], """no training images at "no'where\""""),
         (["RECIPE", "--data", "nowhere"], "no training images at 'nowhere': name a folder"),
         (["RECIPE", "--set", "data.classes=7"], "digits has 10 classes of images of 1 x 8 x 8, the recipe wants 7"),
         (["RECIPE", "--set", "network.architecture=resnet_smal"], "did you mean 'resnet_small'"),

@@ -24,6 +24,7 @@ __all__ = [
     "Prepared",
     "Recipe",
     "ingredient_metadata",
+    "ingredient_name",
     "network_for",
     "prepare_ingredient",
     "recipes",
@@ -180,6 +181,16 @@ def ingredient_metadata(
         "std": model.std.flatten().tolist(),
     }
     return {_METADATA: json.dumps(about)}
+
+
+def ingredient_name(path: Path) -> str | None:
+    """The name of the recipe that made an ingredient, where its file says so.
+
+    Raises:
+        As `read_metadata`.
+    """
+    name: str | None = json.loads(read_metadata(path).get(_METADATA, "{}")).get("name")
+    return name
 
 
 def training_images(data: str) -> Samples:

@@ -1,6 +1,7 @@
 """The verb for one recipe: train an ingredient, from random parameters or from a checkpoint."""
 
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from seasoning.checkpoint import State, fingerprint, load_ingredient, save_state
 from seasoning.data import SOURCES, Samples, split_samples
 from seasoning.errors import BadInput, RunConflict, UnknownName
 from seasoning.files import replacing
-from seasoning.ingredients import ingredient_metadata, training_images
+from seasoning.ingredients import ingredient_metadata, ingredient_name, training_images
 from seasoning.models import Classifier, build_model
 from seasoning.models.from_file import is_file_name
 from seasoning.recipe import RecipeSpec
@@ -40,6 +41,7 @@ __all__ = ["BEST", "LAST", "STATE", "check_recipe", "prepare", "settings_from"]
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
 _RECIPE, _LOGS, _LOCK = "recipe.json", "logs", ".lock"
 _SMOKE_IMAGES = 64
+_log = logging.getLogger(__name__)
 # Scores before and after a change of these would not compare, nor would the best checkpoint be what its file says.
 _FIXED = ("settings.threats", "settings.attack.steps", "settings.seed", "settings.network", "images.validation")
 
@@ -92,14 +94,12 @@ def prepare(
     objective, settings = check_recipe(spec)
     _check_start(name, spec, init)
     known_trackers(trackers)
-    parts = _images(spec)
+    parts = _images(spec, math.ceil(settings.batch_size / settings.accumulate))
     require_images(settings, len(parts["train"]))
     model, start = _network(spec, parts["train"], init)
     threats = [Threat.parse(text) for text in spec.threats]
     steps = 0 if spec.attack is None else spec.attack.steps
     identity = _identity(spec, parts, start)
-    # What fits into the memory in training does in validation.
-    validation = replace(parts["validation"], batch_size=math.ceil(settings.batch_size / settings.accumulate))
     _check_folder(folder, resume)
     with claimed(folder):
 
@@ -116,7 +116,7 @@ def prepare(
             model,
             parts["train"],
             [objective] * spec.schedule.epochs,
-            validator(validation, threats, steps, spec.seed),
+            validator(parts["validation"], threats, steps, spec.seed),
             settings,
             seed=spec.seed,
             resume=folder / STATE,
@@ -143,10 +143,17 @@ def check_recipe(spec: RecipeSpec) -> tuple[Objective, Settings]:
 
     Raises:
         UnknownName: there is no such objective or architecture.
-        BadInput: a threat without an attack, an attack without a threat, or impossible settings.
+        BadInput: a threat without an attack, an attack without a threat, milestones that the epochs do not reach, or
+            impossible settings.
     """
     if not is_file_name(spec.network.architecture) and not timm.is_model(spec.network.architecture):
         raise UnknownName("architecture", spec.network.architecture, timm.list_models())
+    late = [str(each) for each in spec.schedule.milestones if each >= spec.schedule.epochs]
+    if late and not spec.smoke:
+        raise BadInput(
+            f"schedule.milestones {', '.join(late)} with schedule.epochs={spec.schedule.epochs}: the rate would never "
+            "fall there; set milestones below the epochs"
+        )
     attack = None if spec.attack is None else TrainingAttack(**spec.attack.model_dump())
     threats = [Threat.parse(text) for text in spec.threats]
     outer = Outer(spec.objective.loss, spec.objective.beta)
@@ -185,10 +192,16 @@ def _check_start(name: str, spec: RecipeSpec, init: Path | None) -> None:
         )
     if init is not None and not spec.starts:
         raise BadInput(f"recipe {name} starts from random parameters: leave out --init, or choose one that fine-tunes")
+    made_by = None if init is None else ingredient_name(init)
+    if made_by is not None and made_by.rpartition("/")[2] not in [each.rpartition("/")[2] for each in spec.starts]:
+        _log.warning("%s was made by %s; recipe %s fine-tunes %s", init, made_by, name, " or ".join(spec.starts))
 
 
-def _images(spec: RecipeSpec) -> dict[str, Samples]:
-    """Training and validation images, disjoint and the same on every machine."""
+def _images(spec: RecipeSpec, together: int) -> dict[str, Samples]:
+    """Training and validation images, disjoint and the same on every machine.
+
+    What fits into the memory in training does in validation, which takes them so many together.
+    """
     data = spec.data
     if spec.smoke:
         samples = _made(data.classes, data.shape)
@@ -215,7 +228,7 @@ def _images(spec: RecipeSpec) -> dict[str, Samples]:
             "train on: set it lower"
         )
     # By the ids alone: a base and its fine-tune name the same images in different ways.
-    nameless = replace(samples, name="images")
+    nameless = replace(samples, name="images", batch_size=together)
     return split_samples(nameless, {"validation": data.validation, "train": len(samples) - data.validation})
 
 

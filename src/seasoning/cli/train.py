@@ -94,8 +94,11 @@ def _asked(recipe: str, data: str | None, settings: list[str], smoke: bool) -> t
     from seasoning.recipe import find_recipe, read_recipe_file
 
     name, path = find_recipe(recipe)
-    # As TOML a path needs no escapes between single quotes.
-    spec = resolve([*([f"data.source='{data}'"] if data is not None else []), *settings], read_recipe_file(path))
+    spec = read_recipe_file(path)
+    if data is not None:
+        # Not as a setting: those are TOML, where a path with quotes is something else.
+        spec = spec.model_copy(update={"data": spec.data.model_copy(update={"source": data})})
+    spec = resolve(settings, spec)
     return name, spec.shrunk() if smoke else spec
 
 
