@@ -189,6 +189,21 @@ def test_the_regret_curve_falls_to_0() -> None:
     assert curve[0].most >= curve[0].mean
 
 
+def test_the_regret_curve_draws_as_many_images_of_each_set() -> None:
+    random = np.random.default_rng(4)
+    objective = mean_over(("photos", "sketches", "blur"))
+
+    def soup(share: float) -> dict[str, Outcomes]:
+        right = {task: (random.random(60) < share).astype(int).tolist() for task in objective.tasks}
+        ids = {"photos": range(60), "sketches": range(100, 160), "blur": range(60)}
+        return {task: rows(right[task], list(ids[task])) for task in objective.tasks}
+
+    soups = [Candidate((i / 20, 1 - i / 20), soup(0.6 + i / 200)) for i in range(21)]
+    curve = regret_curve(soups, objective, [5, 59, 60])
+    assert [point.n for point in curve] == [5, 59, 60]
+    assert curve[0].mean > curve[1].mean >= curve[2].mean == curve[2].most == 0
+
+
 def test_a_soup_is_said_to_be_chosen_among_what_was_measured() -> None:
     soups = [Candidate((1.0,), {})] * 3
     assert scope(soups, 3) == "among all 3 soups of the space"

@@ -6,6 +6,7 @@ use the complement alone.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from itertools import combinations
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ __all__ = ["Comparison", "Judged", "Regret", "best_probabilities", "compare", "h
 _RESAMPLES = 1000
 # Subsets that a point of the regret curve is the mean of.
 _DRAWS = 100
+# Scores so near differ by rounding only.
+_EQUAL = 1e-9
 
 
 class Judged(NamedTuple):
@@ -47,7 +50,7 @@ class Comparison(NamedTuple):
 
 
 class Regret(NamedTuple):
-    """What choosing on `n` base images loses: the mean over subsets of so many, and what nine in ten lose at most."""
+    """What choosing on `n` base images of each set loses: the mean over subsets, and what nine in ten lose at most."""
 
     n: int
     mean: float
@@ -118,7 +121,7 @@ def best_probabilities(candidates: Sequence[Candidate], objective: Objective) ->
     random = np.random.default_rng(0)
     for _ in range(_RESAMPLES):
         scores = values @ random.multinomial(count, np.full(count, 1 / count))
-        first = scores >= scores.max() - 1e-9
+        first = scores >= scores.max() - _EQUAL
         wins[first] += 1 / first.sum()
     return {each.weights: float(share / _RESAMPLES) for each, share in zip(kept, wins, strict=True)}
 
@@ -132,23 +135,45 @@ def regret_curve(candidates: Sequence[Candidate], objective: Objective, sizes: S
     Args:
         candidates: Soups measured on identical samples.
         objective: What to be best at.
-        sizes: Base images to choose on, each at most as many as there are.
+        sizes: Base images of each data set to choose on, at most as many as there are; the same ones of sets that share
+            them.
     """
     best = choose(candidates, objective)[0].weights
     kept = [each for each in candidates if objective.feasible(each.outcomes)]
-    values = np.stack([objective.values(each.outcomes)[1] for each in kept])
-    scores, count = values.mean(1), values.shape[1]
-    reference = scores[[each.weights for each in kept].index(best)]
+    sets = _by_photographs(kept, objective)
+    scores = np.sum([values.mean(1) for _, values in sets], axis=0)
+    losses = scores[[each.weights for each in kept].index(best)] - scores
+    losses[np.abs(losses) < _EQUAL] = 0
+    everything = reduce(np.union1d, [ids for ids, _ in sets])
     random, curve = np.random.default_rng(0), []
     for size in sizes:
         lost = []
         for _ in range(_DRAWS):
-            rows = random.permutation(count)[:size]
-            few = values[:, rows].mean(1)
+            order, few = random.permutation(everything), np.zeros(len(kept))
+            for ids, values in sets:
+                few += values[:, np.searchsorted(ids, order[np.isin(order, ids)][:size])].mean(1)
             # Ties are no knowledge: any of them might be taken.
-            lost.append(reference - scores[few >= few.max() - 1e-9].mean())
-        curve.append(Regret(min(size, count), float(np.mean(lost)), float(np.percentile(lost, 90))))
+            lost.append(losses[few >= few.max() - _EQUAL].mean())
+        most = max(len(ids) for ids, _ in sets)
+        curve.append(Regret(min(size, most), float(np.mean(lost)), float(np.percentile(lost, 90))))
     return curve
+
+
+def _by_photographs(
+    soups: Sequence[Candidate], objective: Objective
+) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """The terms joined where they are of the same base images: ids, ascending, and values, `(soups, ids)`.
+
+    The means over the ids sum up to the scores.
+    """
+    columns = [objective.columns(each.outcomes) for each in soups]
+    joined: dict[bytes, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+    for place, term in enumerate(objective.terms):
+        ids, values = columns[0][place][0], term.weight * np.stack([own[place][1] for own in columns]).astype(float)
+        if ids.tobytes() in joined:
+            values += joined[ids.tobytes()][1]
+        joined[ids.tobytes()] = ids, values
+    return list(joined.values())
 
 
 def _p_value(objective: Objective, first: Answer, second: Answer) -> float:
