@@ -84,6 +84,17 @@ def test_of_equal_scores_the_most_even_mix_wins(browser: webdriver.Chrome, tmp_p
     assert [move_sliders(browser, [each, each], 0) for each in (1, 3, 7)] == [2, 2, 2]
 
 
+def test_the_command_is_for_a_shell_as_that_of_python_is(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    files = ["/my runs/it's.pt", "$HOME/b.pt", "c.pt"]
+    known = tied_board()._replace(files=files, policy="geometric")
+    page = tmp_path / "board.html"
+    page.write_text(board_page(known, "names"), encoding="utf-8")
+    show(browser, page)
+    place = move_sliders(browser, [1, 1], 0)
+    assert place is not None
+    assert text(browser, "command") == mix_command(files[: len(known.ingredients)], known.weights[place], "geometric")
+
+
 def test_the_soup_is_shown_with_its_numbers_and_its_command(
     browser: webdriver.Chrome, made: tuple[Results, Path]
 ) -> None:

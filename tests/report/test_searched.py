@@ -141,6 +141,7 @@ def test_tasks_and_soups_are_those_of_the_search(tmp_path: Path, policy: str) ->
 def test_answers_compare_with_the_best_ingredient(tmp_path: Path) -> None:
     results = Results(Store(searched(tmp_path)))
     union, mean = answers(results)
+    assert union.rival is not None
     assert union.rival[0] == "m1"
     columns = []
     for weights in (union.weights, (0.0, 1.0, 0.0)):
@@ -295,3 +296,29 @@ def test_a_data_set_may_have_an_at_sign_in_its_name(tmp_path: Path) -> None:
         plain = note("mix") | begun()
         known.write_note("search", plain | {"attacks": {f"we@{task}": each for task, each in ATTACKS.items()}})
         assert Results(known).threats == ("linf:0.1", "l1:2")
+
+
+def test_an_ingredient_that_misses_the_limit_is_no_rival(tmp_path: Path) -> None:
+    ended = note("mix")
+    alone = [dict(each) for each in ended["answers"][0]["ingredients"]]
+    ended["answers"][0]["ingredients"] = alone
+    # m1 is the best for the objective; of the clean images, of which the limit wants 0.3, it is right on 0.2.
+    for each, share in zip(alone, (0.3, 0.2, 0.2), strict=True):
+        each["limits"] = [[[share, 0.1, 0.9, 40], [0.9, 0.8, 1.0, 60], [0.7, 0.6, 0.8, 100]]]
+    store = searched(tmp_path)
+    with Store(store) as known:
+        known.write_note("search", ended)
+        results = Results(known)
+        union = answers(results)[0]
+        assert union.rival is not None
+        assert union.rival[0] == "m0"
+        names = [row[0] for row in answer_tables(results)[0].rows[2:]]
+        assert names == ["m0", "m1 (misses the limit)", "m2 (misses the limit)"]
+        alone[0]["limits"][0][0][0] = 0.29
+        known.write_note("search", ended)
+        results = Results(known)
+        union = answers(results)[0]
+        assert (union.rival, union.difference) == (None, None)
+        assert "no ingredient keeps to the limit" in told(results, union)
+    (page,), _ = write_report(store, tmp_path)
+    assert "No ingredient keeps to the limit" in text_of(page.read_text())

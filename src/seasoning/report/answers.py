@@ -14,6 +14,7 @@ from seasoning.report.tables import percent, points, spoken_weights
 __all__ = ["Answer", "answer_tables", "answers", "told"]
 
 _NONE_LEFT = "no images left"
+_MISSED = " (misses the limit)"
 
 
 class Answer(NamedTuple):
@@ -26,7 +27,8 @@ class Answer(NamedTuple):
         weights: Of the best soup.
         selection: Its score on the images that chose it.
         held_out: Its score on images that did not; `None` where none were left.
-        rival: The best ingredient on the images that chose, and its score on those that did not.
+        rival: The best ingredient on the images that chose, of those that keep to the limits there, and its score on
+            those that did not; `None` where no ingredient keeps to them.
         difference: Of the soup and that ingredient there, paired; `None` where it cannot be had from the store.
         file: The soup's file.
     """
@@ -37,7 +39,7 @@ class Answer(NamedTuple):
     weights: tuple[float, ...]
     selection: Estimate
     held_out: Estimate | None
-    rival: tuple[str, Estimate | None]
+    rival: tuple[str, Estimate | None] | None
     difference: Estimate | None
     file: str
 
@@ -49,9 +51,11 @@ def answers(results: Results) -> list[Answer]:
 
 def told(results: Results, answer: Answer) -> str:
     """How the soup compares with the best ingredient, in plain words that begin with the verdict."""
-    name, score = answer.rival
     if is_alone(answer.weights):
         return f"No: the search chose the ingredient {results.ingredients[answer.weights.index(1)].name} alone."
+    if answer.rival is None:
+        return "Nothing to compare with: no ingredient keeps to the limit on the images that chose, as the soup does."
+    name, score = answer.rival
     if answer.difference is None:
         mine, other = (_NONE_LEFT if each is None else percent(each) for each in (answer.held_out, score))
         return f"Not tested: on images that chose nothing the soup has {mine}, the ingredient {name} {other}."
@@ -76,7 +80,7 @@ def answer_tables(results: Results) -> list[Grid]:
             ]
             for name, soup in [
                 *((spoken_weights(results, soup["weights"]), soup) for soup in each["chosen"]),
-                *((soup["name"], soup) for soup in each["ingredients"]),
+                *((soup["name"] + ("" if _keeps(each, soup) else _MISSED), soup) for soup in each["ingredients"]),
             ]
         ]
         columns = ["soup", "# FP", "images that chose", "images that chose nothing", "all images", "chance to be best"]
@@ -107,8 +111,9 @@ def _answer(results: Results, note: dict[str, Any]) -> Answer:
     best = note["chosen"][0]
     labels = results.setting.labels
     terms = tuple((tuple(labels.get(task, task) for task in tasks), weight) for tasks, weight in note["terms"])
-    rival = max(note["ingredients"], key=lambda each: each["selection"][0])
-    soup, other = (results.soup(each["weights"]) for each in (best, rival))
+    allowed = [each for each in note["ingredients"] if _keeps(note, each)]
+    rival = max(allowed, key=lambda each: each["selection"][0], default=None)
+    soup = results.soup(best["weights"])
     return Answer(
         note["objective"],
         terms,
@@ -116,10 +121,16 @@ def _answer(results: Results, note: dict[str, Any]) -> Answer:
         tuple(best["weights"]),
         Estimate(*best["selection"]),
         _estimate(best["complement"]),
-        (rival["name"], _estimate(rival["complement"])),
-        _difference(results, terms, soup, other),
+        rival and (rival["name"], _estimate(rival["complement"])),
+        rival and _difference(results, terms, soup, results.soup(rival["weights"])),
         note["soup"],
     )
+
+
+def _keeps(answer: dict[str, Any], soup: dict[str, Any]) -> bool:
+    """Whether a soup keeps to the limits of an objective on the images that chose, as far as the search noted it."""
+    judged = zip(soup.get("limits", ()), answer.get("limits", ()), strict=False)
+    return all(selection[0] >= least for (selection, *_), (_, least) in judged)
 
 
 def _difference(

@@ -190,7 +190,6 @@ def _hero(results: Results, threats: Table | None) -> dict[str, Any]:
 def _searched(results: Results, best: Answer) -> dict[str, Any]:
     """The first screen of `seasoning search`: its first objective."""
     outcomes = results.outcomes(results.soup(best.weights), "test", CLEAN)
-    name, score = best.rival
     return _screen(
         results,
         question=f"Is one soup better for \u201c{best.name}\u201d than the best of its ingredients?",
@@ -200,7 +199,7 @@ def _searched(results: Results, best: Answer) -> dict[str, Any]:
         score=best.selection,
         what=best.name,
         number=best.held_out,
-        rival=None if score is None else (name, score),
+        rival=best.rival if best.rival and best.rival[1] else None,
         clean=None if outcomes is None else metrics.accuracy(outcomes),
         file=best.file,
     )
