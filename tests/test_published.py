@@ -194,7 +194,8 @@ def test_a_limit_on_a_column_is_kept_by_its_mean(tree: Path) -> None:
     [
         ({"threats": ["linf:0.1"], "attacked": ["real"]}, "'real' has several right classes for an image"),
         ({"data": {"real": "imagenet-real=val"}, "threats": ["linf:0.1"]}, "'real' has several right classes"),
-        ({"partial": False}, "imagenet is not complete: 12 of 50,000 images"),
+        ({"partial": False}, "c is not complete: missing: gaussian_noise/1, gaussian_noise/3"),
+        ({"data": {"imagenet": "val"}, "partial": False}, "imagenet is not complete: 12 of 50,000 images"),
         ({"data": {"imagenet": "imagenet=vall"}}, "vall is not there; expected for imagenet"),
         ({"data": {"imagenet": "vall"}}, "unknown data set or folder 'vall'"),
         ({"data": {"imagenet": "imagnet=val"}}, "unknown data set 'imagnet': did you mean 'imagenet'"),
