@@ -11,7 +11,7 @@ import torch
 
 from seasoning.checkpoint import fingerprint, load_ingredient, save_state
 from seasoning.soup import check_mixable
-from tests.data.trees import save_coded
+from tests.data.trees import GREY, save_coded
 
 
 def seasoning(*arguments: str | Path, expect: int = 0) -> str:
@@ -200,18 +200,7 @@ def test_a_c_version_is_made_and_measured_in_a_table(finished: Path, tmp_path: P
     assert "0 images made" in seasoning("corrupt", *options, "--corruptions", "contrast", "--severities", "1")
     assert "did you mean 'fog'" in seasoning("corrupt", *options, "--corruptions", "fogg", expect=2)
     code = tmp_path / "grey.py"
-    code.write_text(
-        "from torch import nn\n"
-        "from seasoning.models import build_model\n\n"
-        "class Grey(nn.Module):\n"
-        "    def __init__(self):\n"
-        "        super().__init__()\n"
-        "        self.net = build_model('resnet_small', num_classes=10).network\n\n"
-        "    def forward(self, x):\n"
-        "        return self.net((x[:, :1] - 0.5) / 0.5)\n\n"
-        "def network(num_classes):\n"
-        "    return Grey()\n"
-    )
+    code.write_text(GREY)
     state = load_ingredient(finished / "soup.safetensors")
     save_state({f"net.{name}": tensor for name, tensor in state.items()}, tmp_path / "grey.safetensors", {})
     printed = seasoning(

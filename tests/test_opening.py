@@ -19,30 +19,9 @@ from seasoning.opening import ReadOptions, open_data
 from seasoning.single import SetResult, accuracy_table, evaluate_sets, mean_corruption
 from seasoning.threat import Threat
 from tests.data.test_cifar import TEN, python10
-from tests.data.trees import save_coded
+from tests.data.trees import ORACLE, VAL, save_coded
 
 
-VAL = "ILSVRC2012_val_{:08d}.JPEG"
-ORACLE = '''
-import torch
-from torch import nn
-
-class Oracle(nn.Module):
-    """Says the class that the colour of the image encodes."""
-
-    def __init__(self):
-        super().__init__()
-        self.shift = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x):
-        colour = (x[:, :2].mean((2, 3)) * 255).round()
-        answer = colour[:, 0] * 256 + colour[:, 1]
-        return -(torch.arange(1000) - answer[:, None]).abs() + self.shift
-
-def oracle(num_classes):
-    assert num_classes == 1000
-    return Oracle()
-'''
 PARTIAL = ReadOptions(partial=True)
 
 

@@ -23,30 +23,10 @@ from seasoning.plans import SearchPlan, make_plan, objectives_of
 from seasoning.searching import search
 from seasoning.selection import Limit
 from seasoning.store import Store
-from tests.data.trees import save_coded
+from tests.data.trees import ORACLE, VAL, save_coded
 
 
-VAL = "ILSVRC2012_val_{:08d}.JPEG"
 COUNT = 12
-# Says the class that the colour encodes, and one too many for each unit of the shift.
-ORACLE = """
-import torch
-from torch import nn
-
-class Oracle(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.shift = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x):
-        colour = (x[:, :2].mean((2, 3)) * 255).round()
-        answer = colour[:, 0] * 256 + colour[:, 1] + self.shift
-        return -(torch.arange(1000) - answer[:, None]).abs()
-
-def oracle(num_classes):
-    assert num_classes == 1000
-    return Oracle()
-"""
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from seasoning.evaluation import evaluate
 from seasoning.models import Classifier
 from seasoning.single import Measured, evaluate_checkpoint
 from seasoning.threat import Threat
+from tests.data.trees import GREY
 
 
 THREATS = [Threat("linf", 0.05), Threat("l1", 0.5)]
@@ -113,18 +114,7 @@ def test_a_folder_of_images_is_measured_whole(
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray((image[0] * 255).round().byte().numpy()).save(folder / f"{place}.png")
     code = tmp_path / "grey.py"
-    code.write_text(
-        "from torch import nn\n"
-        "from seasoning.models import build_model\n\n"
-        "class Grey(nn.Module):\n"
-        "    def __init__(self):\n"
-        "        super().__init__()\n"
-        "        self.net = build_model('resnet_small', num_classes=10).network\n\n"
-        "    def forward(self, x):\n"
-        "        return self.net((x[:, :1] - 0.5) / 0.5)\n\n"
-        "def network(num_classes):\n"
-        "    return Grey()\n"
-    )
+    code.write_text(GREY)
     wrapped = tmp_path / "wrapped.safetensors"
     save_file({f"net.{name}": tensor for name, tensor in load_ingredient(checkpoint).items()}, wrapped)
     lines = measured(wrapped, tmp_path / "out", architecture=f"{code}:network", data=str(root), threats=[])

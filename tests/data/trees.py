@@ -8,7 +8,44 @@ from PIL import Image
 from torch import Tensor
 
 
-__all__ = ["coded", "oracle", "save_coded", "stack"]
+__all__ = ["GREY", "ORACLE", "VAL", "coded", "oracle", "save_coded", "stack"]
+
+VAL = "ILSVRC2012_val_{:08d}.JPEG"
+# Says the class that the colour encodes, and one too many for each unit of the shift.
+ORACLE = """
+import torch
+from torch import nn
+
+class Oracle(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        colour = (x[:, :2].mean((2, 3)) * 255).round()
+        answer = colour[:, 0] * 256 + colour[:, 1] + self.shift
+        return -(torch.arange(1000) - answer[:, None]).abs()
+
+def oracle(num_classes):
+    assert num_classes == 1000
+    return Oracle()
+"""
+# The demo's network for images of three channels: a file for `--arch`.
+GREY = """
+from torch import nn
+from seasoning.models import build_model
+
+class Grey(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = build_model('resnet_small', num_classes=10).network
+
+    def forward(self, x):
+        return self.net((x[:, :1] - 0.5) / 0.5)
+
+def network(num_classes):
+    return Grey()
+"""
 
 
 def coded(answer: int, side: int = 4) -> Image.Image:
