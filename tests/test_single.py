@@ -13,7 +13,8 @@ from seasoning.data import Samples
 from seasoning.errors import BadInput, Mismatch, UnknownName
 from seasoning.evaluation import evaluate
 from seasoning.models import Classifier
-from seasoning.single import Measured, evaluate_checkpoint
+from seasoning.opening import ReadOptions
+from seasoning.single import Measured, evaluate_sets
 from seasoning.threat import Threat
 from tests.data.trees import GREY
 
@@ -32,18 +33,21 @@ def checkpoint(robust_state: State, tmp_path_factory: pytest.TempPathFactory) ->
     return path
 
 
-def measured(checkpoint: Path, folder: Path, **options: object) -> dict[str, Measured]:
+def measured(
+    checkpoint: Path, folder: Path, *, data: str = "digits", split: str | None = None, **options: object
+) -> dict[str, Measured]:
     given: dict[str, object] = {
         "architecture": "resnet_small",
-        "data": "digits",
-        "split": None,
+        "data": [data],
+        "reading": ReadOptions(split=split),
         "threats": THREATS,
         "suite": "default",
         "steps": 5,
         "folder": folder,
         "watch": silent,
     }
-    return evaluate_checkpoint(checkpoint, **given | options)  # type: ignore[arg-type]
+    (result,) = evaluate_sets(checkpoint, **given | options)  # type: ignore[arg-type]
+    return result.lines
 
 
 def test_lines_and_costs_and_nothing_twice(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,5 +175,5 @@ def test_what_does_not_fit_is_named_before_any_work(
     checkpoint: Path, tmp_path: Path, options: dict[str, object], kind: type[Exception], words: str
 ) -> None:
     with pytest.raises(kind, match=words):
-        measured(checkpoint, tmp_path / "out", **options)
+        measured(checkpoint, tmp_path / "out", **options)  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()

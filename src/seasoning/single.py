@@ -27,7 +27,7 @@ from seasoning.store import Store
 from seasoning.threat import Threat
 
 
-__all__ = ["Cost", "Measured", "SetResult", "accuracy_table", "evaluate_checkpoint", "evaluate_sets", "mean_corruption"]
+__all__ = ["Cost", "Measured", "SetResult", "accuracy_table", "evaluate_sets", "mean_corruption"]
 
 
 _READ = ReadOptions()
@@ -69,17 +69,6 @@ class SetResult(NamedTuple):
     size: tuple[int, int]
     notes: list[str]
     kind: str | None
-
-
-def evaluate_checkpoint(source: str | Path, *, data: str, split: str | None, **given: Any) -> dict[str, Measured]:
-    """Clean, per-threat and union accuracy of one checkpoint on one data set: the lines of `evaluate_sets`.
-
-    Raises:
-        BadInput: the data holds several sets; and all that `evaluate_sets` raises.
-    """
-    options = replace(given.pop("reading", ReadOptions()), split=split)
-    (result,) = evaluate_sets(source, data=[data], reading=options, **given)
-    return result.lines
 
 
 def evaluate_sets(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seasoning.errors import BadInput, UnknownName
 from seasoning.soup.branches import mix_branches
-from seasoning.soup.buffers import geometric_mean, has_statistics, recalibrate, require_policy
+from seasoning.soup.buffers import geometric_mean, recalibrate, require_policy
 
 
 def test_the_geometric_mean_by_hand() -> None:
@@ -92,7 +92,6 @@ def test_nothing_to_measure_is_refused_and_the_mode_restored() -> None:
     with pytest.raises(RuntimeError):
         recalibrate(model, [torch.rand(4, 5, 3, 3)])
     assert not any(module.training for module in model.modules())
-    assert (has_statistics(model), has_statistics(nn.Sequential(nn.GroupNorm(1, 2)))) == (True, False)
 
 
 def test_an_unknown_policy_names_the_nearest() -> None:

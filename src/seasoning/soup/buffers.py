@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from seasoning.errors import BadInput, UnknownName
 
 
-__all__ = ["POLICIES", "geometric_mean", "has_statistics", "recalibrate", "require_policy"]
+__all__ = ["POLICIES", "geometric_mean", "recalibrate", "require_policy"]
 
 POLICIES = ("mix", "geometric", "clean", "attacked")
 
@@ -50,11 +50,6 @@ def geometric_mean(variances: Sequence[Tensor], weights: Sequence[float]) -> Ten
     numbers = torch.tensor(weights, dtype=torch.float64, device=logarithms.device)
     mean: Tensor = torch.tensordot(numbers, logarithms, dims=1).exp()
     return mean
-
-
-def has_statistics(model: nn.Module) -> bool:
-    """Whether a model normalizes by running statistics."""
-    return any(isinstance(each, _BatchNorm) and each.track_running_stats for each in model.modules())
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
