@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from seasoning.attacks import apgd
 from seasoning.geometry import BALLS, distance
-from seasoning.models import Classifier
+from seasoning.models import PixelClassifier
 from seasoning.threat import NORMS, Norm, Threat
 
 
@@ -132,7 +132,14 @@ FULL_BATCH: dict[str, Run] = {
 
 
 def compare(
-    runs: dict[str, Run], model: Classifier, x: Tensor, y: Tensor, norm: Norm, eps: float, steps: int, rounds: int
+    runs: dict[str, Run],
+    model: PixelClassifier,
+    x: Tensor,
+    y: Tensor,
+    norm: Norm,
+    eps: float,
+    steps: int,
+    rounds: int,
 ) -> dict[str, Timed]:
     """Each contender's fastest round, and what a counted round found."""
     found: dict[str, Timed] = {}
@@ -169,7 +176,7 @@ def batched(run: Run, size: int) -> Run:
     return in_batches
 
 
-def overhead(model: Classifier, x: Tensor, y: Tensor, norm: Norm, eps: float, steps: int) -> float:
+def overhead(model: PixelClassifier, x: Tensor, y: Tensor, norm: Norm, eps: float, steps: int) -> float:
     """Total over time inside the model's passes, clocked in one run of our full batch."""
     inside, grad = [0.0], torch.autograd.grad
 
@@ -264,7 +271,7 @@ def print_tables(arguments: argparse.Namespace, images: Bench, name: str) -> Non
 
 
 def print_one_batch(
-    arguments: argparse.Namespace, images: Bench, model: Classifier, right: Tensor, threat: Threat, title: str
+    arguments: argparse.Namespace, images: Bench, model: PixelClassifier, right: Tensor, threat: Threat, title: str
 ) -> None:
     order = torch.randperm(int(right.sum()), generator=torch.Generator().manual_seed(1))[: arguments.batch]
     rows = right.nonzero().squeeze(1)[order]
@@ -278,7 +285,7 @@ def print_one_batch(
 
 
 def print_refilled(
-    arguments: argparse.Namespace, images: Bench, model: Classifier, right: Tensor, threat: Threat, title: str
+    arguments: argparse.Namespace, images: Bench, model: PixelClassifier, right: Tensor, threat: Threat, title: str
 ) -> None:
     order = torch.randperm(len(right), generator=torch.Generator().manual_seed(2))[: arguments.images]
     x, y, norm, eps = images.test.x[order], images.test.y[order], threat.norm, threat.eps

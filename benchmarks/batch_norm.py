@@ -1,7 +1,7 @@
 """What to do with batch norm's running statistics in a soup: the digits, a batch-norm network, three trainings.
 
 The demo's network with batch norm in place of group norm is trained as the demo's ingredients are. Ingredients and
-soups are measured on the test split under the default protocol, each after every policy of `seasoning.soup.buffers`;
+soups are measured on the test split under the default protocol, each after every policy of `seasoning.soup.batch_norm`;
 statistics are measured anew on the training images, attacked ones under the three threats in turn. About ten minutes:
 
     python benchmarks/batch_norm.py
@@ -16,17 +16,17 @@ from timm.models import register_model
 from torch import Tensor, nn
 
 from seasoning.attacks import suite_attack
-from seasoning.calibration import calibrate
-from seasoning.checkpoint import State
-from seasoning.config import RunSpec
+from seasoning.checkpoints.load import State
+from seasoning.commands.ingredients import network_for, prepare_ingredient, recipes
+from seasoning.config.base import RunSpec
 from seasoning.data import Samples, load_source, split_samples
 from seasoning.errors import BadInput
-from seasoning.evaluation import evaluate
-from seasoning.ingredients import network_for, prepare_ingredient, recipes
+from seasoning.evaluation.evaluator import evaluate
+from seasoning.evaluation.recalibrate import calibrate
 from seasoning.metrics import accuracy, robust_accuracy, union_accuracy
 from seasoning.models.resnet import ResidualNetwork
 from seasoning.soup import mix
-from seasoning.soup.buffers import POLICIES, geometric_mean
+from seasoning.soup.batch_norm import POLICIES, geometric_mean
 from seasoning.threat import Threat
 
 

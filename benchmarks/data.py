@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from seasoning.data.corruptions import CORRUPTIONS, LEVELS, corrupt
+from seasoning.data.corruptions.apply import CORRUPTIONS, LEVELS, corrupt
 from seasoning.data.decoding import Photo, View
 from seasoning.data.folder import tree_listing
 from seasoning.data.listing import read_tree

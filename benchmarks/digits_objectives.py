@@ -18,11 +18,11 @@ import torch
 from torch import nn
 
 from seasoning.attacks import suite_attack
-from seasoning.checkpoint import State, fingerprint, load_ingredient, read_metadata, save_state
-from seasoning.config import RunSpec
+from seasoning.checkpoints.load import State, fingerprint, load_ingredient, read_metadata, save_state
+from seasoning.commands.ingredients import network_for, recipes, settings_of
+from seasoning.config.base import RunSpec
 from seasoning.data import load_source, split_samples
-from seasoning.ingredients import network_for, recipes, settings_of
-from seasoning.measuring import measure
+from seasoning.evaluation.measure import measure
 from seasoning.metrics import (
     Column,
     Estimate,
@@ -32,15 +32,15 @@ from seasoning.metrics import (
     robust_column,
     union_column,
 )
-from seasoning.models import Classifier
+from seasoning.models import PixelClassifier
 from seasoning.outcomes import ModelKey, Outcomes
 from seasoning.report.tables import percent, points
-from seasoning.search import simplex
 from seasoning.selection import Candidate, choose, union_over
 from seasoning.soup import Ensemble, mix
-from seasoning.store import Store
+from seasoning.store.database import Store
+from seasoning.strategies import simplex
 from seasoning.threat import Threat
-from seasoning.training import Objective, TrainingAttack, make_objective, train, validator
+from seasoning.training import TrainingAttack, TrainingObjective, make_objective, train, validator
 
 
 _PASSES = "benchmark.passes"
@@ -93,7 +93,12 @@ class Seed:
             self._ingredient(name, [make_objective(name, threats, attack)] * epochs, rate, self.threats, start)
 
     def _ingredient(
-        self, name: str, objectives: Sequence[Objective], rate: float, threats: list[Threat], start: State | None
+        self,
+        name: str,
+        objectives: Sequence[TrainingObjective],
+        rate: float,
+        threats: list[Threat],
+        start: State | None,
     ) -> State:
         path = self.folder / f"{name}.safetensors"
         if not path.exists():
@@ -161,7 +166,7 @@ class Seed:
             for threat in self.threats
         }
 
-    def _network(self, state: State) -> Classifier:
+    def _network(self, state: State) -> PixelClassifier:
         return network_for(self.spec, self.parts["train"], state)
 
     def _soup(self, states: Sequence[State], weights: Sequence[float]) -> Callable[[], nn.Module]:

@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 
 from seasoning.attacks import suite_attack
-from seasoning.config import RunSpec
+from seasoning.commands.ingredients import prepare_ingredient, recipes
+from seasoning.config.base import RunSpec
 from seasoning.data import load_source, split_samples
-from seasoning.evaluation import evaluate
-from seasoning.ingredients import prepare_ingredient, recipes
+from seasoning.evaluation.evaluator import evaluate
 from seasoning.metrics import robust_accuracy
 from seasoning.models import build_model
 from seasoning.report.tables import percent

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from seasoning.report import Results, comparisons, shift_verdict, shifts_table, threats_table, union_soup, verdict
 from seasoning.report.tables import Table, percent, points, spoken_weights
-from seasoning.store import Store
+from seasoning.store.database import Store
 
 
 def main(folders: list[str]) -> None:

@@ -18,15 +18,15 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from seasoning.checkpoint import State
+from seasoning.checkpoints.load import State
 from seasoning.data import Samples, load_source, split_samples
 from seasoning.metrics import proportion
-from seasoning.models import Classifier, build_model
+from seasoning.models import PixelClassifier, build_model
 from seasoning.report.tables import percent
-from seasoning.soup import MixReport, check_mixable, mix
+from seasoning.soup import Mixability, check_mixable, mix
 from seasoning.threat import Threat
-from seasoning.training import Objective, TrainingAttack, adversarial, nominal
-from seasoning.training.settings import cosine_rate
+from seasoning.training import TrainingAttack, TrainingObjective, adversarial, nominal
+from seasoning.training.optimization import cosine_rate
 
 
 PARTS = split_samples(load_source("digits"), {"train": 900, "loss": 100, "truth": 400})
@@ -77,8 +77,8 @@ class Case(NamedTuple):
     family: str
     seed: int
     kind: str
-    blind: MixReport
-    seen: MixReport
+    blind: Mixability
+    seen: Mixability
     lost: float
 
     @property
@@ -97,7 +97,7 @@ class Case(NamedTuple):
         return max(*self.seen.barriers.values(), self.seen.center or 0.0)
 
 
-def built(family: Family, state: State | None, seed: int) -> Classifier:
+def built(family: Family, state: State | None, seed: int) -> PixelClassifier:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return build_model(family.name, num_classes=10, state=state, **family.options)
@@ -110,7 +110,7 @@ def fit(
     *,
     heat: float = 1.0,
     epochs: int,
-    objective: Objective | None = None,
+    objective: TrainingObjective | None = None,
 ) -> dict[str, torch.Tensor]:
     """Train from a start or from scratch; `heat` is the peak learning rate in units of the family's usual one."""
     model, lower = built(family, start, seed), nominal() if objective is None else objective
@@ -288,7 +288,7 @@ def print_kinds(cases: Sequence[Case]) -> None:
                 )
 
 
-CHECKS: dict[str, Callable[[Case], MixReport]] = {
+CHECKS: dict[str, Callable[[Case], Mixability]] = {
     "without loss": lambda case: case.blind,
     "with loss": lambda case: case.seen,
 }

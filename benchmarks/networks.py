@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from seasoning.checkpoint import load_ingredient, save_state
-from seasoning.config import RunSpec
+from seasoning.checkpoints.load import load_ingredient, save_state
+from seasoning.commands.ingredients import settings_of
+from seasoning.config.base import RunSpec
 from seasoning.data import Samples, load_source, split_samples
-from seasoning.evaluation import evaluate
-from seasoning.ingredients import settings_of
+from seasoning.evaluation.evaluator import evaluate
 from seasoning.metrics import accuracy
-from seasoning.models import Classifier, build_model
+from seasoning.models import PixelClassifier, build_model
 from seasoning.threat import Norm, Threat
 from seasoning.training import Scores, TrainingAttack, adversarial, nominal, train
 
@@ -52,7 +52,7 @@ def enlarged(samples: Samples) -> Samples:
     return Samples(samples.name, samples.ids, x, samples.y, samples.classes, samples.batch_size)
 
 
-def network(name: str, images: Bench, epochs: int = 4, most: int = 20_000) -> Classifier:
+def network(name: str, images: Bench, epochs: int = 4, most: int = 20_000) -> PixelClassifier:
     """A network that adversarial training has made somewhat robust in every norm, in evaluation mode."""
     architecture, options = NETWORKS[name]
     path = KEPT / f"{images.name}-{architecture}-{epochs}-{most}.safetensors"

@@ -24,15 +24,15 @@ from rich.progress import track
 from scipy import stats
 
 from seasoning.attacks import suite_attack
-from seasoning.checkpoint import fingerprint, load_ingredient
+from seasoning.checkpoints.load import fingerprint, load_ingredient
 from seasoning.data import SHIFTS, apply_shift, load_source, split_samples
-from seasoning.measuring import measure
+from seasoning.evaluation.measure import measure
 from seasoning.models import build_model
 from seasoning.outcomes import ModelKey, Outcomes
-from seasoning.search import STRATEGIES, Proposal, Strategy, Weights, run_strategy, simplex
-from seasoning.selection import Candidate, Objective, accuracy_on, choose, mean_over, union_over
+from seasoning.selection import Candidate, SearchObjective, accuracy_on, choose, mean_over, union_over
 from seasoning.soup import mix_into
-from seasoning.store import Store
+from seasoning.store.database import Store
+from seasoning.strategies import STRATEGIES, Proposal, Strategy, Weights, run_strategy, simplex
 from seasoning.threat import Threat
 
 
@@ -46,7 +46,7 @@ EXTRA = [
     for some in ((0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3), (0, 1, 2, 3))
 ]
 
-TASKS: dict[str, list[Objective]] = {
+TASKS: dict[str, list[SearchObjective]] = {
     **{task: [accuracy_on(task)] for task in (*SETS, *THREATS)},
     "union": [union_over(THREATS)],
     "single soup": [mean_over(SETS)],
@@ -112,7 +112,9 @@ def seeds(known: Known) -> list[Seed]:
     return [Seed(known, part, np.setdiff1d(ids, part)) for part in parts]
 
 
-def replay(strategy: Callable[..., Strategy], goals: list[Objective], seed: Seed) -> tuple[list[Candidate], int]:
+def replay(
+    strategy: Callable[..., Strategy], objectives: list[SearchObjective], seed: Seed
+) -> tuple[list[Candidate], int]:
     """The soups that a strategy measured on all selection points, and the passes it took."""
     passes: dict[tuple[Weights, str], NDArray[np.bool_]] = {}
     whole: dict[Weights, dict[str, Outcomes]] = {}
@@ -129,22 +131,22 @@ def replay(strategy: Callable[..., Strategy], goals: list[Objective], seed: Seed
             whole.setdefault(proposal.weights, {}).update(answers)
         return answers
 
-    run_strategy(strategy(simplex(4, 10), goals, SHOTS), answer)
+    run_strategy(strategy(simplex(4, 10), objectives, SHOTS), answer)
     spent = sum(
         int((seed.known[key].gradients + seed.known[key].forwards)[asked].sum()) for key, asked in passes.items()
     )
     return [Candidate(weights, outcomes) for weights, outcomes in whole.items()], spent
 
 
-def judged(seed: Seed, goal: Objective, weights: Weights, picked: Weights) -> tuple[float, float]:
+def judged(seed: Seed, objective: SearchObjective, weights: Weights, picked: Weights) -> tuple[float, float]:
     """Regret on all points, and held-out loss against the grid's pick in standard errors of a selection score."""
-    everything = {point: {task: seed.known[point, task] for task in goal.tasks} for point in simplex(4, 10)}
-    chosen = {task: seed.known[weights, task] for task in goal.tasks}
-    regret = max(map(goal.score, everything.values())) - goal.score(chosen)
+    everything = {point: {task: seed.known[point, task] for task in objective.tasks} for point in simplex(4, 10)}
+    chosen = {task: seed.known[weights, task] for task in objective.tasks}
+    regret = max(map(objective.score, everything.values())) - objective.score(chosen)
 
     def outside(point: Weights) -> float:
-        rows = {task: seed.known[point, task] for task in goal.tasks}
-        return goal.score({task: each.take(np.isin(each.ids, seed.outside)) for task, each in rows.items()})
+        rows = {task: seed.known[point, task] for task in objective.tasks}
+        return objective.score({task: each.take(np.isin(each.ids, seed.outside)) for task, each in rows.items()})
 
     share = outside(picked)
     return regret, (share - outside(weights)) / np.sqrt(share * (1 - share) / SHOTS)
@@ -155,13 +157,13 @@ def table(
 ) -> dict[str, dict[str, list[Score]]]:
     """Scores of every strategy on every task, one for each seed."""
     found: dict[str, dict[str, list[Score]]] = {}
-    for task, goals in TASKS.items():
+    for task, objectives in TASKS.items():
         for seed in all_seeds:
-            soups, most = replay(STRATEGIES["grid"], goals, seed)
-            picked = choose(soups, goals[0])[0].weights
+            soups, most = replay(STRATEGIES["grid"], objectives, seed)
+            picked = choose(soups, objectives[0])[0].weights
             for name, strategy in strategies.items():
-                soups, spent = replay(strategy, goals, seed)
-                regret, loss = judged(seed, goals[0], choose(soups, goals[0])[0].weights, picked)
+                soups, spent = replay(strategy, objectives, seed)
+                regret, loss = judged(seed, objectives[0], choose(soups, objectives[0])[0].weights, picked)
                 found.setdefault(name, {}).setdefault(task, []).append(Score(spent / most, regret, loss))
     return found
 
@@ -201,10 +203,10 @@ def print_together(all_seeds: Sequence[Seed]) -> None:
         everything, most = replay(STRATEGIES["grid"], TOGETHER, seed)
         soups, spent = replay(STRATEGIES["climb"], TOGETHER, seed)
         shares.append(spent / most)
-        for goal in TOGETHER:
-            have = [soup for soup in soups if set(goal.tasks) <= set(soup.outcomes)]
-            picked, chosen = (choose(each, goal)[0].weights for each in (everything, have))
-            losses.append(judged(seed, goal, chosen, picked)[1])
+        for objective in TOGETHER:
+            have = [soup for soup in soups if set(objective.tasks) <= set(soup.outcomes)]
+            picked, chosen = (choose(each, objective)[0].weights for each in (everything, have))
+            losses.append(judged(seed, objective, chosen, picked)[1])
     print(
         f"\nSingle soup and the {len(SETS)} sets' own together, `climb`: {np.mean(shares):.3f} of the grid's passes "
         f"(worst seed {max(shares):.3f}), mean loss {np.mean(losses):+.2f} standard errors"

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from seasoning import searching
-from seasoning.checkpoint import save_state
-from seasoning.models import Classifier, build_model
-from seasoning.plans import make_plan
-from seasoning.resident import Resident
-from seasoning.selection import Objective
-from seasoning.soup_outcomes import SoupOutcomes
-from seasoning.store import Store
+from seasoning.checkpoints.load import save_state
+from seasoning.commands import search as searching
+from seasoning.commands.search_soups import SoupOutcomes
+from seasoning.config.search import make_plan
+from seasoning.evaluation.live_soup import LiveSoup
+from seasoning.models import PixelClassifier, build_model
+from seasoning.selection import SearchObjective
+from seasoning.store.database import Store
 
 
 class Clock:
@@ -60,10 +60,10 @@ def main() -> None:
     torch.set_num_threads(1)
     clock = Clock()
     for owner, name, part in (
-        (Classifier, "forward", "forward passes"),
-        (Resident, "soup", "mixing"),
+        (PixelClassifier, "forward", "forward passes"),
+        (LiveSoup, "soup", "mixing"),
         *((Store, name, "store") for name in ("add", "known", "known_ids", "headers", "write_note")),
-        *((Objective, name, "selection") for name in ("score", "values", "estimate")),
+        *((SearchObjective, name, "selection") for name in ("score", "values", "estimate")),
         *(
             (searching, name, "selection")
             for name in ("choose", "compare", "judge", "best_probabilities", "regret_curve")

@@ -30,8 +30,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from seasoning.soup import stream
 from seasoning.soup.mix import mix_into
+from seasoning.soup.mix_files import OpenIngredient, mix_files
 
 
 MODELS = {"resnet50": "ResNet-50", "vit_base_patch16_224": "ViT-B/16"}
@@ -57,12 +57,12 @@ def read_once(paths: Sequence[Path], out: Path) -> None:
 
 
 def ours(paths: Sequence[Path], out: Path) -> None:
-    stream.mix_files(paths, uniform(paths), out, overwrite=True)
+    mix_files(paths, uniform(paths), out, overwrite=True)
 
 
 def ours_without_fingerprints(paths: Sequence[Path], out: Path) -> None:
     # In a process of its own, so nobody else notices.
-    stream._Ingredient.fingerprint = lambda ingredient: "0" * 64  # type: ignore
+    OpenIngredient.fingerprint = lambda ingredient: "0" * 64  # type: ignore
     ours(paths, out)
 
 

@@ -18,7 +18,7 @@ from networks import NETWORKS, bench, network
 from torch import Tensor
 
 from seasoning.attacks import apgd
-from seasoning.models import Classifier
+from seasoning.models import PixelClassifier
 from seasoning.threat import NORMS, Norm, Threat
 
 
@@ -27,14 +27,14 @@ LOSSES = ("ce", "dlr", "targeted-dlr")
 TARGETS = 3
 
 
-def ours(model: Classifier, x: Tensor, y: Tensor, threat: Threat, loss: str, steps: int, seed: int) -> Tensor:
+def ours(model: PixelClassifier, x: Tensor, y: Tensor, threat: Threat, loss: str, steps: int, seed: int) -> Tensor:
     """Which images stand after our attack, `(N,)` of 0 and 1."""
     targets = TARGETS if loss == "targeted-dlr" else None
     result = apgd(model, x, y, threat, loss=loss, steps=steps, targets=targets, seed=seed, batch_size=200)
     return (~result.fooled).double()
 
 
-def theirs(model: Classifier, x: Tensor, y: Tensor, threat: Threat, loss: str, steps: int, seed: int) -> Tensor:
+def theirs(model: PixelClassifier, x: Tensor, y: Tensor, threat: Threat, loss: str, steps: int, seed: int) -> Tensor:
     """The same after the reference's attack."""
     from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 

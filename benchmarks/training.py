@@ -21,10 +21,19 @@ from torch.nn import functional
 
 from seasoning.attacks import evaluation_mode
 from seasoning.data import Samples, load_source
-from seasoning.models import Classifier, build_model
+from seasoning.models import PixelClassifier, build_model
 from seasoning.threat import Threat
-from seasoning.training import OBJECTIVES, Objective, Scores, Settings, TrainingAttack, make_objective, nominal, train
-from seasoning.training.attacking import attack_batch
+from seasoning.training import (
+    OBJECTIVES,
+    Scores,
+    Settings,
+    TrainingAttack,
+    TrainingObjective,
+    make_objective,
+    nominal,
+    train,
+)
+from seasoning.training.attack import attack_batch
 from seasoning.training.augment import crop_and_flip
 
 
@@ -70,11 +79,11 @@ def main() -> None:
         report(model, digits.take(torch.arange(2 * BATCH), "two batches"), arguments.rounds, arguments.objectives)
 
 
-def report(model: Classifier, samples: Samples, rounds: int, only: Sequence[str] | None) -> None:
+def report(model: PixelClassifier, samples: Samples, rounds: int, only: Sequence[str] | None) -> None:
     """Print the ratios of one network."""
     count = len(THREATS)
     single = Passes(STEPS, 1, 1)
-    objectives: dict[str, tuple[Objective, Passes]] = {"nominal": (nominal(), Passes(0, 0, 1))}
+    objectives: dict[str, tuple[TrainingObjective, Passes]] = {"nominal": (nominal(), Passes(0, 0, 1))}
     for threat in THREATS:
         objectives[str(threat)] = make_objective("adversarial", [threat], ATTACK), single
     needs = {
@@ -107,7 +116,7 @@ def report(model: Classifier, samples: Samples, rounds: int, only: Sequence[str]
     print(f"\nMAX / (its attacks + one update): {best['max'] / parts:.3f}", flush=True)
 
 
-def loop_time(model: Classifier, samples: Samples, objective: Objective, steps: int) -> float:
+def loop_time(model: PixelClassifier, samples: Samples, objective: TrainingObjective, steps: int) -> float:
     """Mean seconds of a step of the training loop, validation and set-up left out."""
     ends = [time.process_time()]
 
@@ -125,7 +134,7 @@ def loop_time(model: Classifier, samples: Samples, objective: Objective, steps: 
     return (ends[-1] - ends[1]) / (len(ends) - 2)
 
 
-def passes_time(model: Classifier, samples: Samples, passes: Passes) -> float:
+def passes_time(model: PixelClassifier, samples: Samples, passes: Passes) -> float:
     """Seconds of the passes alone, in the modes of a step."""
     x, y = samples.x[:BATCH], samples.y[:BATCH]
     optimizer = torch.optim.SGD(model.network.parameters(), lr=0.0, momentum=0.9, weight_decay=5e-4)
@@ -146,7 +155,7 @@ def passes_time(model: Classifier, samples: Samples, passes: Passes) -> float:
     return timed(work)
 
 
-def attack_all(model: Classifier, samples: Samples) -> None:
+def attack_all(model: PixelClassifier, samples: Samples) -> None:
     """The attacks of MAX."""
     model.train()
     for threat in THREATS:

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from seasoning.checkpoint import State
-from seasoning.config import RunSpec
+from seasoning.checkpoints.load import State
+from seasoning.commands.demo import run
+from seasoning.commands.ingredients import settings_of
+from seasoning.config.base import RunSpec
 from seasoning.data import Samples, load_source, split_samples
-from seasoning.experiment import run
-from seasoning.ingredients import settings_of
-from seasoning.models import Classifier, build_model
+from seasoning.models import PixelClassifier, build_model
 from seasoning.threat import Threat
-from seasoning.training import Objective, TrainingAttack, adversarial, nominal, train, validator
+from seasoning.training import TrainingAttack, TrainingObjective, adversarial, nominal, train, validator
 
 
 torch.set_num_threads(1)
@@ -27,7 +27,9 @@ def digits() -> dict[str, Samples]:
     return split_samples(load_source("digits"), {"train": 600, "validation": 100, "selection": 100, "test": 200})
 
 
-def fit(parts: dict[str, Samples], objectives: list[Objective], start: State | None = None, seed: int = 0) -> State:
+def fit(
+    parts: dict[str, Samples], objectives: list[TrainingObjective], start: State | None = None, seed: int = 0
+) -> State:
     """Parameters trained for a few epochs."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -57,7 +59,7 @@ def robust_state(digits: dict[str, Samples], nominal_state: State) -> State:
 
 
 @pytest.fixture(scope="session")
-def robust_model(robust_state: State) -> Classifier:
+def robust_model(robust_state: State) -> PixelClassifier:
     return build_model("resnet_small", num_classes=10, state=robust_state)
 
 

@@ -4,24 +4,23 @@ Importing the package imports no torch; each name is loaded when it is first use
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
     from seasoning.attacks.apgd import apgd
-    from seasoning.attacks.sequence import strongest
-    from seasoning.checkpoint import load_ingredient
+    from seasoning.attacks.worst_case import strongest
+    from seasoning.checkpoints.load import load_ingredient
     from seasoning.errors import SeasoningError
-    from seasoning.evaluation import evaluate
+    from seasoning.evaluation.evaluator import evaluate
     from seasoning.geometry import project
     from seasoning.metrics import Estimate, accuracy, robust_accuracy, union_accuracy
-    from seasoning.models import build_model
-    from seasoning.soup.check import check_mixable
+    from seasoning.models.build import build_model
     from seasoning.soup.mix import mix
-    from seasoning.soup.stream import mix_files
+    from seasoning.soup.mix_files import mix_files
+    from seasoning.soup.mixability import check_mixable
     from seasoning.threat import Threat
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Estimate",
@@ -46,21 +45,23 @@ _HOMES = {
     "SeasoningError": "errors",
     "Threat": "threat",
     "accuracy": "metrics",
-    "apgd": "attacks",
-    "build_model": "models",
-    "check_mixable": "soup",
-    "evaluate": "evaluation",
-    "load_ingredient": "checkpoint",
-    "mix": "soup",
-    "mix_files": "soup",
+    "apgd": "attacks.apgd",
+    "build_model": "models.build",
+    "check_mixable": "soup.mixability",
+    "evaluate": "evaluation.evaluator",
+    "load_ingredient": "checkpoints.load",
+    "mix": "soup.mix",
+    "mix_files": "soup.mix_files",
     "project": "geometry",
     "robust_accuracy": "metrics",
-    "strongest": "attacks",
+    "strongest": "attacks.worst_case",
     "union_accuracy": "metrics",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("seasoning")
     if name not in _HOMES:
         raise AttributeError(f"module 'seasoning' has no attribute {name!r}")
     value = getattr(import_module(f"seasoning.{_HOMES[name]}"), name)

@@ -1,10 +1,10 @@
 """Errors that say what was given, what was expected and what to do; printed without a traceback."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
-__all__ = ["BadInput", "Mismatch", "RunConflict", "SeasoningError", "Stopped", "UnknownName", "nearest"]
+__all__ = ["BadInput", "Mismatch", "RunConflict", "SeasoningError", "Stopped", "UnknownName", "differences", "nearest"]
 
 
 _MOST_LISTED = 30
@@ -53,3 +53,15 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
     """The valid name closest to the one given, or `None` where none is close."""
     matches = get_close_matches(given, list(known), n=1, cutoff=0.4)
     return matches[0] if matches else None
+
+
+def differences(there: Mapping[str, object], asked: Mapping[str, object], prefix: str = "") -> str:
+    """The settings in which two nested mappings differ, as `"seed is 0 there and 5 here"`; empty where in none."""
+    found = []
+    for name in {**there, **asked}:
+        one, other = there.get(name), asked.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            found.append(differences(one, other, f"{prefix}{name}."))
+        elif one != other:
+            found.append(f"{prefix}{name} is {one} there and {other} here")
+    return ", ".join(filter(None, found))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from seasoning.errors import BadInput
 
 
-__all__ = ["Measurement", "ModelKey", "Outcomes", "Status", "concatenate"]
+__all__ = ["Measured", "Measurement", "ModelKey", "Outcomes", "Status", "concatenate"]
 
 
 class Status(IntEnum):
@@ -165,6 +165,10 @@ class Outcomes:
     def _right(self, predicted: NDArray[np.int64]) -> NDArray[np.bool_]:
         rows: NDArray[np.bool_] = predicted == self.labels
         return rows if self.valid is None else rows | (predicted[:, None] == self.valid).any(1)
+
+
+# What a strategy is sent of one soup: its outcomes on every task that it was asked about.
+Measured = Mapping[str, Outcomes]
 
 
 def concatenate(blocks: Sequence[Outcomes]) -> Outcomes:

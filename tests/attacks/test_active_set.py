@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from seasoning.attacks import AttackResult, apgd
-from seasoning.attacks.harness import evaluation_mode
+from seasoning.attacks.checks import evaluation_mode
 from seasoning.data import Samples
-from seasoning.models import Classifier
+from seasoning.models import PixelClassifier
 from seasoning.threat import NORMS, Norm, Threat
 from tests.attacks.test_apgd import boundary, problem
 
@@ -50,7 +50,9 @@ def same(one: AttackResult, other: AttackResult, rows: Tensor | None = None) -> 
 
 @pytest.mark.parametrize("loss", ["ce", "dlr", "targeted-dlr"])
 @pytest.mark.parametrize("norm", NORMS)
-def test_batches_order_and_refill_do_not_matter(robust_model: Classifier, few: Samples, norm: Norm, loss: str) -> None:
+def test_batches_order_and_refill_do_not_matter(
+    robust_model: PixelClassifier, few: Samples, norm: Norm, loss: str
+) -> None:
     x, threat = few.x.double(), Threat(norm, RADII[norm])
     with evaluation_mode(robust_model):
         counter = Counter(in_double(robust_model))
@@ -106,7 +108,7 @@ def test_training_takes_no_clean_pass_and_all_steps() -> None:
 @pytest.mark.parametrize("restarts", [1, 2])
 @pytest.mark.parametrize("norm", NORMS)
 def test_leaving_early_leaves_the_same_samples_standing(
-    robust_model: Classifier, few: Samples, norm: Norm, restarts: int
+    robust_model: PixelClassifier, few: Samples, norm: Norm, restarts: int
 ) -> None:
     threat = Threat(norm, RADII[norm])
     with evaluation_mode(robust_model):
@@ -139,7 +141,7 @@ def test_only_samples_still_standing_are_passed(norm: Norm) -> None:
     assert counter.backwards == int(needed.sum())
 
 
-def test_places_are_refilled_while_samples_wait(robust_model: Classifier, digits: dict[str, Samples]) -> None:
+def test_places_are_refilled_while_samples_wait(robust_model: PixelClassifier, digits: dict[str, Samples]) -> None:
     samples, counter = digits["test"], Counter(robust_model)
     result = apgd(counter, samples.x, samples.y, Threat("linf", 0.1), steps=20, batch_size=16, ids=samples.ids)
     assert 0.2 < float(result.fooled.float().mean()) < 0.9
@@ -192,7 +194,7 @@ def test_no_find_of_bfloat16_counts_unconfirmed(size: int, active_set: bool) -> 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_bfloat16_finds_nearly_what_full_precision_finds(
-    robust_model: Classifier, digits: dict[str, Samples], norm: Norm
+    robust_model: PixelClassifier, digits: dict[str, Samples], norm: Norm
 ) -> None:
     samples = digits["test"]
     attack = partial(apgd, robust_model, samples.x, samples.y, Threat(norm, RADII[norm]), steps=20, ids=samples.ids)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from seasoning.attacks import LOSSES, MaskedGradients, apgd
 from seasoning.data import Samples
 from seasoning.errors import BadInput, UnknownName
-from seasoning.evaluation import evaluate
+from seasoning.evaluation.evaluator import evaluate
 from seasoning.geometry import distance
-from seasoning.models import Classifier
+from seasoning.models import PixelClassifier
 from seasoning.outcomes import Outcomes
 from seasoning.threat import NORMS, Norm, Threat
 
@@ -343,7 +343,7 @@ def test_losses_that_two_classes_leave_undefined_name_another() -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_real_network_loses_accuracy_and_stays_in_the_threat(
-    robust_model: Classifier, few: Samples, norm: Norm, loss: str
+    robust_model: PixelClassifier, few: Samples, norm: Norm, loss: str
 ) -> None:
     threat = Threat(norm, {"linf": 0.15, "l2": 0.8, "l1": 3.0}[norm])
     result = apgd(robust_model, few.x, few.y, threat, loss=loss, steps=20, ids=few.ids)
@@ -354,7 +354,7 @@ def test_a_real_network_loses_accuracy_and_stays_in_the_threat(
     assert torch.equal(robust_model(result.x_adv).argmax(1) != few.y, result.fooled)
 
 
-def test_more_steps_and_radius_never_help_the_defender(robust_model: Classifier, few: Samples) -> None:
+def test_more_steps_and_radius_never_help_the_defender(robust_model: PixelClassifier, few: Samples) -> None:
     def robust(eps: float) -> Outcomes:
         return evaluate(robust_model, few, attack=partial(apgd, steps=20), threat=Threat("linf", eps))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seasoning.attacks import apgd
 from seasoning.data import Samples
-from seasoning.models import Classifier
+from seasoning.models import PixelClassifier
 from seasoning.threat import NORMS, Norm, Threat
 
 
@@ -19,7 +19,7 @@ REFERENCE_NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 STEPS, SEEDS = 20, (0, 1)
 
 
-def theirs(model: Classifier, x: Tensor, y: Tensor, norm: Norm, loss: str, seed: int) -> Tensor:
+def theirs(model: PixelClassifier, x: Tensor, y: Tensor, norm: Norm, loss: str, seed: int) -> Tensor:
     """Which samples the reference leaves standing."""
     make = APGDAttack if loss != "targeted-dlr" else partial(APGDAttack_targeted, n_target_classes=3)
     attack = make(
@@ -42,7 +42,7 @@ def theirs(model: Classifier, x: Tensor, y: Tensor, norm: Norm, loss: str, seed:
 @pytest.mark.parametrize("loss", ["ce", "dlr", "targeted-dlr"])
 @pytest.mark.parametrize("norm", NORMS)
 def test_as_strong_as_the_reference(
-    robust_model: Classifier, digits: dict[str, Samples], norm: Norm, loss: str
+    robust_model: PixelClassifier, digits: dict[str, Samples], norm: Norm, loss: str
 ) -> None:
     x, y, ids = digits["test"].x, digits["test"].y, digits["test"].ids
     threat = Threat(norm, RADII[norm])

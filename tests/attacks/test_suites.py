@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from seasoning.attacks import SUITES, apgd, describe, fab, square, strongest, suite_attack
-from seasoning.attacks.sequence import members
+from seasoning.attacks.worst_case import members
 from seasoning.errors import BadInput, UnknownName
 from seasoning.threat import NORMS
 

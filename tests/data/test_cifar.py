@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from seasoning.commands.data import training_images
 from seasoning.data.listing import Listing
 from seasoning.data.reading import read_samples
-from seasoning.data.sets import find_set, shortfall
+from seasoning.data.recognise import find_set, shortfall
 from seasoning.data.sources import load_source
 from seasoning.errors import BadInput
-from seasoning.ingredients import training_images
 from tests.data.trees import save_coded
 
 

@@ -11,10 +11,10 @@ import torch
 from scipy.io import savemat
 
 from seasoning.data.imagenet import class_words, wnids
+from seasoning.data.imagenet_variants import COARSE
 from seasoning.data.listing import Listing
 from seasoning.data.reading import read_samples
-from seasoning.data.sets import Found, find_set, shortfall
-from seasoning.data.variants import COARSE
+from seasoning.data.recognise import Recognised, find_set, shortfall
 from seasoning.errors import BadInput, UnknownName
 from tests.data.trees import coded, save_coded
 
@@ -22,7 +22,7 @@ from tests.data.trees import coded, save_coded
 VAL = "ILSVRC2012_val_{:08d}.JPEG"
 
 
-def only(found: Found) -> Listing:
+def only(found: Recognised) -> Listing:
     assert len(found.parts) == 1
     return found.parts[0].open()
 

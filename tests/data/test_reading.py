@@ -15,7 +15,7 @@ from torchvision import transforms
 from seasoning.data import samples as samples_module
 from seasoning.data.decoding import Photo, Whole, decode
 from seasoning.data.folder import tree_listing
-from seasoning.data.listing import Listing, Place, read_tree
+from seasoning.data.listing import ImageFile, Listing, read_tree
 from seasoning.data.reading import read_samples
 from seasoning.data.samples import Samples
 from seasoning.errors import BadInput
@@ -61,7 +61,7 @@ def test_a_model_of_another_size_sees_the_whole_image(tmp_path: Path) -> None:
     pixels = np.zeros((8, 8, 3), dtype=np.uint8)
     pixels[0], pixels[-1] = 255, 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    seen = decode(Place("a.png", str(tmp_path / "a.png")), Whole((16, 16)))
+    seen = decode(ImageFile("a.png", str(tmp_path / "a.png")), Whole((16, 16)))
     assert tuple(seen.shape) == (3, 16, 16)
     assert bool((seen[:, [0, -1]] > 200).all())
 

@@ -4,7 +4,7 @@ import pytest
 import timm
 import torch
 
-from seasoning.checkpoint import State, save_state
+from seasoning.checkpoints.load import State, save_state
 from seasoning.data import Samples
 from seasoning.errors import BadInput, Mismatch, UnknownName
 from seasoning.models import build_model

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from seasoning.errors import BadInput, Mismatch, UnknownName
-from seasoning.models import Classifier, build_model
+from seasoning.models import PixelClassifier, build_model
 
 
 TEXT = """
@@ -54,13 +54,13 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "net.py"
 
 
-def first_layer(model: Classifier) -> nn.Conv2d:
+def first_layer(model: PixelClassifier) -> nn.Conv2d:
     return next(layer for layer in model.modules() if isinstance(layer, nn.Conv2d))
 
 
 def test_the_network_takes_pixels(file: Path) -> None:
     model = build_model(f"{file}:build_net", num_classes=5, hidden=6)
-    assert isinstance(model, Classifier)
+    assert isinstance(model, PixelClassifier)
     assert not model.training
     x = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(model(x), model.network(x), rtol=0, atol=0)

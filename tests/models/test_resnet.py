@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seasoning.errors import BadInput, UnknownName
-from seasoning.models import ACTIVATIONS, Classifier, build_model
+from seasoning.models import ACTIVATIONS, PixelClassifier, build_model
 
 
 def small_by_hand(widths: Sequence[int], strides: Sequence[int], channels: int, classes: int) -> dict[str, Tensor]:
@@ -39,7 +39,7 @@ def test_the_small_network_never_changes(widths: tuple[int, ...], strides: tuple
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
 
 
-def blocks(model: Classifier) -> Any:
+def blocks(model: PixelClassifier) -> Any:
     return model.network.blocks
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from seasoning.outcomes import Measurement, ModelKey, Outcomes, Status
-from seasoning.report.needs import wanted
+from seasoning.report.contenders import wanted
 from seasoning.report.results import CLEAN, Results
-from seasoning.search import simplex
-from seasoning.store import Store
+from seasoning.store.database import Store
+from seasoning.strategies import simplex
 
 
 __all__ = ["add", "made_run", "random_outcomes"]

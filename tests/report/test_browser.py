@@ -13,7 +13,7 @@ from seasoning.report import Results, write_report
 from seasoning.report.explorer import Board, best, board, made_board, mix_command
 from seasoning.report.page import board_page
 from seasoning.report.tables import spoken_weights
-from seasoning.store import Store
+from seasoning.store.database import Store
 from tests.report.browser import complaints, display, move_sliders, requests, show
 from tests.report.runs import made_run
 from tests.report.test_explorer import exact_best, random_states, tied_board

@@ -13,8 +13,8 @@ from seasoning.report import Results, threats_table, verdict, write_page, write_
 from seasoning.report.explorer import made_board
 from seasoning.report.page import board_page
 from seasoning.report.tables import percent
-from seasoning.run_folder import STORE
-from seasoning.store import Store
+from seasoning.store.database import Store
+from seasoning.store.run_folder import STORE
 from tests.report.runs import made_run
 
 

@@ -12,10 +12,10 @@ from seasoning import metrics
 from seasoning.outcomes import Measurement, ModelKey
 from seasoning.report import CLEAN, Results, threats_table, write_report
 from seasoning.report.answers import answer_tables, answers, told
+from seasoning.report.contenders import missing
 from seasoning.report.explorer import board, mix_command
-from seasoning.report.needs import missing
-from seasoning.search import simplex
-from seasoning.store import Store
+from seasoning.store.database import Store
+from seasoning.strategies import simplex
 from tests.report.runs import random_outcomes
 from tests.report.test_page import outline, text_of
 

@@ -8,17 +8,17 @@ from seasoning.metrics import Estimate
 from seasoning.outcomes import ModelKey
 from seasoning.report import CLEAN, Results, Row, comparisons, contenders, shifts_table, threats_table, verdict
 from seasoning.report import verdicts as verdicts_module
-from seasoning.report.compare import Entry, holm, paired_p, shown_best
+from seasoning.report.contenders import best_ingredient, missing, single_soup, specific_soups, union_soup
 from seasoning.report.costs import cost_tables, joint_training, spent
-from seasoning.report.files import soups_table, tables_of
 from seasoning.report.formats import FORMATS, comma_separated, latex, markdown, terminal
-from seasoning.report.needs import best_ingredient, missing, single_soup, specific_soups, union_soup
 from seasoning.report.published import COLUMNS, published_tables
+from seasoning.report.significance import Entry, holm, paired_p, shown_best
 from seasoning.report.tables import Table, percent, points, side_by_side, spoken_weights, top_table
 from seasoning.report.verdicts import Comparison, confirmed_unions, shift_verdict
-from seasoning.search import simplex
+from seasoning.report.write import soups_table, tables_of
 from seasoning.selection import Choice
-from seasoning.store import Store
+from seasoning.store.database import Store
+from seasoning.strategies import simplex
 from tests.report.runs import add, made_run
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from seasoning.checkpoint import State
+from seasoning.checkpoints.load import State
 from seasoning.data import Samples
 from seasoning.models import build_model
 from seasoning.soup import Ensemble

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from seasoning.errors import BadInput, Mismatch, UnknownName
-from seasoning.soup.buffers import geometric_mean
+from seasoning.soup.batch_norm import geometric_mean
 from seasoning.soup.mix import mix, mix_into, require_weights
 
 

@@ -12,13 +12,13 @@ from torch.nn import functional
 from seasoning.data import Samples
 from seasoning.errors import BadInput, UnknownName
 from seasoning.geometry import distance
-from seasoning.models import Classifier, build_model
+from seasoning.models import PixelClassifier, build_model
 from seasoning.threat import Threat
 from seasoning.training import (
     OBJECTIVES,
-    Objective,
     Outer,
     TrainingAttack,
+    TrainingObjective,
     adversarial,
     average,
     eat,
@@ -29,13 +29,13 @@ from seasoning.training import (
     nominal,
     sat,
 )
-from seasoning.training.attacking import attack_batch, attack_mode
+from seasoning.training.attack import attack_batch, attack_mode
 
 
 THREATS = [Threat("linf", 0.1), Threat("l2", 0.5), Threat("l1", 2.0)]
 STEPS = 3
 ATTACK = TrainingAttack(steps=STEPS)
-EVERY: dict[str, Objective] = {
+EVERY: dict[str, TrainingObjective] = {
     "nominal": nominal(),
     "adversarial": adversarial(THREATS[2], ATTACK),
     "trades": adversarial(THREATS[0], TrainingAttack(steps=STEPS, loss="kl"), Outer("trades")),
@@ -49,7 +49,7 @@ def batch(digits: dict[str, Samples]) -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture
-def normed() -> Classifier:
+def normed() -> PixelClassifier:
     """A small network with batch norm, in training mode."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -58,7 +58,7 @@ def normed() -> Classifier:
 
 
 @contextmanager
-def counted(model: Classifier) -> Iterator[Counter[str]]:
+def counted(model: PixelClassifier) -> Iterator[Counter[str]]:
     """Forward passes of batches, those that keep a graph apart, by the mode they are in."""
     seen: Counter[str] = Counter()
 
@@ -72,7 +72,7 @@ def counted(model: Classifier) -> Iterator[Counter[str]]:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_every_objective_keeps_its_promises(name: str, normed: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+def test_every_objective_keeps_its_promises(name: str, normed: PixelClassifier, batch: tuple[Tensor, Tensor]) -> None:
     x, y = batch
     before = {key: tensor.clone() for key, tensor in normed.network.state_dict().items()}
     first = EVERY[name](normed, x, y, seed=3, state={})
@@ -91,14 +91,16 @@ def test_every_objective_keeps_its_promises(name: str, normed: Classifier, batch
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if name != "nominal"])
-def test_objectives_under_attack_follow_their_seed(name: str, normed: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+def test_objectives_under_attack_follow_their_seed(
+    name: str, normed: PixelClassifier, batch: tuple[Tensor, Tensor]
+) -> None:
     found = {float(EVERY[name](normed.eval(), *batch, seed=seed, state={}).loss.detach()) for seed in range(4)}
     assert len(found) > 1
 
 
 @pytest.mark.parametrize("mode", ["evaluation", "training"])
 def test_attacks_climb_in_the_mode_that_is_said_and_touch_no_statistics(
-    normed: Classifier, batch: tuple[Tensor, Tensor], mode: str
+    normed: PixelClassifier, batch: tuple[Tensor, Tensor], mode: str
 ) -> None:
     before = {key: tensor.clone() for key, tensor in normed.network.state_dict().items()}
     with counted(normed) as seen:
@@ -109,7 +111,7 @@ def test_attacks_climb_in_the_mode_that_is_said_and_touch_no_statistics(
     assert all(module.training for module in normed.modules())
 
 
-def test_batch_statistics_are_those_of_the_batch(normed: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+def test_batch_statistics_are_those_of_the_batch(normed: PixelClassifier, batch: tuple[Tensor, Tensor]) -> None:
     x, _ = batch
     with torch.no_grad():
         with attack_mode(normed, "training"):
@@ -137,7 +139,7 @@ PASSES = {
 
 @pytest.mark.parametrize("name", EVERY)
 def test_no_objective_takes_a_pass_more_than_it_must(
-    name: str, normed: Classifier, batch: tuple[Tensor, Tensor]
+    name: str, normed: PixelClassifier, batch: tuple[Tensor, Tensor]
 ) -> None:
     with counted(normed) as seen:
         EVERY[name](normed, *batch, seed=0, state={})
@@ -152,21 +154,23 @@ def single_losses(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> tuple[li
     return images, [functional.cross_entropy(model(each), y, reduction="none") for each in images]
 
 
-def test_nominal_is_the_cross_entropy(robust_model: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+def test_nominal_is_the_cross_entropy(robust_model: PixelClassifier, batch: tuple[Tensor, Tensor]) -> None:
     x, y = batch
     found = nominal()(robust_model, x, y, seed=0, state={})
     assert torch.equal(found.loss, functional.cross_entropy(robust_model(x), y))
     assert torch.equal(found.right, robust_model(x).argmax(1) == y)
 
 
-def test_one_threat_is_the_cross_entropy_at_its_attack(robust_model: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+def test_one_threat_is_the_cross_entropy_at_its_attack(
+    robust_model: PixelClassifier, batch: tuple[Tensor, Tensor]
+) -> None:
     _, each = single_losses(robust_model, *batch, seed=5)
     found = adversarial(THREATS[0], ATTACK)(robust_model, *batch, seed=5, state={})
     assert torch.allclose(found.loss, each[0].mean())
     assert bool(found.loss > nominal()(robust_model, *batch, seed=5, state={}).loss)
 
 
-def test_max_takes_the_highest_loss_of_each_sample(robust_model: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+def test_max_takes_the_highest_loss_of_each_sample(robust_model: PixelClassifier, batch: tuple[Tensor, Tensor]) -> None:
     _, each = single_losses(robust_model, *batch, seed=5)
     highest = torch.stack(each).amax(0)
     assert len(torch.stack(each).argmax(0).unique()) > 1
@@ -174,7 +178,7 @@ def test_max_takes_the_highest_loss_of_each_sample(robust_model: Classifier, bat
     assert torch.allclose(found.loss, highest.mean())
 
 
-def test_max_compares_the_loss_that_is_trained_on(robust_model: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+def test_max_compares_the_loss_that_is_trained_on(robust_model: PixelClassifier, batch: tuple[Tensor, Tensor]) -> None:
     x, y = batch
     objective = maximum(THREATS, TrainingAttack(STEPS, "kl"))
     seeds = [(5 + place * 0x9E3779B97F4A7C15) % ((1 << 62) - 1) for place in range(len(THREATS))]
@@ -186,7 +190,7 @@ def test_max_compares_the_loss_that_is_trained_on(robust_model: Classifier, batc
     assert torch.allclose(objective(robust_model, x, y, seed=5, state={}).loss, losses.amax(0).mean())
 
 
-def test_avg_is_the_mean_over_threats(robust_model: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+def test_avg_is_the_mean_over_threats(robust_model: PixelClassifier, batch: tuple[Tensor, Tensor]) -> None:
     images, each = single_losses(robust_model, *batch, seed=5)
     found = average(THREATS, ATTACK)(robust_model, *batch, seed=5, state={})
     assert torch.allclose(found.loss, torch.stack(each).mean())
@@ -194,7 +198,7 @@ def test_avg_is_the_mean_over_threats(robust_model: Classifier, batch: tuple[Ten
     assert torch.equal(found.right, torch.stack(rights).all(0))
 
 
-def drawn(objective: Objective, model: nn.Module, batch: tuple[Tensor, Tensor], **state: float) -> Counter[str]:
+def drawn(objective: TrainingObjective, model: nn.Module, batch: tuple[Tensor, Tensor], **state: float) -> Counter[str]:
     """How often each threat was trained on, over 200 seeds."""
     count: Counter[str] = Counter()
 
@@ -209,13 +213,13 @@ def drawn(objective: Objective, model: nn.Module, batch: tuple[Tensor, Tensor], 
     return count
 
 
-def test_sat_draws_evenly(robust_model: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+def test_sat_draws_evenly(robust_model: PixelClassifier, batch: tuple[Tensor, Tensor]) -> None:
     count = drawn(sat(THREATS, ATTACK), robust_model, batch)
     assert set(count) == set(map(str, THREATS))
     assert all(45 <= each <= 90 for each in count.values())
 
 
-def test_eat_draws_by_the_errors_so_far(robust_model: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+def test_eat_draws_by_the_errors_so_far(robust_model: PixelClassifier, batch: tuple[Tensor, Tensor]) -> None:
     linf, _, l1 = map(str, THREATS)
     objective = eat([THREATS[0], THREATS[2]], ATTACK)
     known = {f"{linf} fooled": 45.0, f"{linf} seen": 50.0, f"{l1} fooled": 10.0, f"{l1} seen": 100.0}
@@ -228,7 +232,7 @@ def test_eat_draws_by_the_errors_so_far(robust_model: Classifier, batch: tuple[T
     assert 70 <= spotless[linf] <= 130
 
 
-def test_eat_counts_what_its_attacks_fool(robust_model: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+def test_eat_counts_what_its_attacks_fool(robust_model: PixelClassifier, batch: tuple[Tensor, Tensor]) -> None:
     objective, state = eat([THREATS[0], THREATS[2]], ATTACK), dict[str, float]()
     for seed in range(8):
         found = objective(robust_model, *batch, seed=seed, state=state)
@@ -241,7 +245,7 @@ def test_eat_counts_what_its_attacks_fool(robust_model: Classifier, batch: tuple
 
 
 def test_trades_adds_the_divergence_from_the_clean_prediction(
-    robust_model: Classifier, batch: tuple[Tensor, Tensor]
+    robust_model: PixelClassifier, batch: tuple[Tensor, Tensor]
 ) -> None:
     x, y = batch
     attack = TrainingAttack(STEPS, "kl")
@@ -255,7 +259,7 @@ def test_trades_adds_the_divergence_from_the_clean_prediction(
 
 @pytest.mark.parametrize("only", [0, 1, 2])
 def test_steepest_descent_raises_the_loss_inside_its_balls(
-    robust_model: Classifier, batch: tuple[Tensor, Tensor], only: int
+    robust_model: PixelClassifier, batch: tuple[Tensor, Tensor], only: int
 ) -> None:
     x, y = batch
     for threats in (THREATS, [THREATS[only], Threat("l2", 1e-4)]):
@@ -310,7 +314,7 @@ def test_an_unknown_objective_is_told_the_nearest() -> None:
 
 
 def test_msd_trains_on_the_images_of_the_steepest_descent(
-    robust_model: Classifier, batch: tuple[Tensor, Tensor]
+    robust_model: PixelClassifier, batch: tuple[Tensor, Tensor]
 ) -> None:
     x, y = batch
     attacked = multi_steepest(robust_model, x, y, THREATS, steps=STEPS, seed=5)
@@ -318,6 +322,8 @@ def test_msd_trains_on_the_images_of_the_steepest_descent(
     assert torch.equal(found.loss, functional.cross_entropy(robust_model(attacked), y))
 
 
-def test_states_pass_through_objectives_that_carry_none(robust_model: Classifier, batch: tuple[Tensor, Tensor]) -> None:
+def test_states_pass_through_objectives_that_carry_none(
+    robust_model: PixelClassifier, batch: tuple[Tensor, Tensor]
+) -> None:
     empty: Mapping[str, float] = {}
     assert nominal()(robust_model, *batch, seed=0, state=empty).state == {}

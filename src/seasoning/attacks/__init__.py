@@ -1,11 +1,11 @@
 """Attacks: searches for the worst image that a threat allows."""
 
 from seasoning.attacks.apgd import LOSSES, PRECISIONS, apgd
+from seasoning.attacks.autoattack import fab, square
 from seasoning.attacks.base import Attack, AttackResult, Classifier, describe
-from seasoning.attacks.external import fab, square
-from seasoning.attacks.harness import BatchDependent, MaskedGradients, Randomised, device_of, evaluation_mode
-from seasoning.attacks.sequence import strongest
+from seasoning.attacks.checks import BatchDependent, MaskedGradients, Randomised, device_of, evaluation_mode
 from seasoning.attacks.suites import SUITES, suite_attack
+from seasoning.attacks.worst_case import strongest
 
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""Who climbs when: an active set that fooled samples leave at once, and that is refilled from those that wait.
+"""Who ascends when: an active set that fooled samples leave at once, and that is refilled from those that wait.
 
 A fooled sample needs no further pass, so most samples of a weak model are done after a few steps; the places they leave
-are taken by waiting ones, so the batch stays full. Each sample has its own step counter (see `climb`), so what becomes
+are taken by waiting ones, so the batch stays full. Each sample has its own step counter (see `ascent`), so what becomes
 of it is the same whoever sits beside it.
 """
 
@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seasoning.attacks.apgd_step import Ascent, Schedule, adapt, step
 from seasoning.attacks.base import AttackResult, Classifier
-from seasoning.attacks.climb import Climb, Schedule, adapt, step
 from seasoning.errors import BadInput
 from seasoning.geometry import BALLS
 from seasoning.threat import Norm
@@ -25,10 +25,10 @@ Score = Callable[[Tensor, Tensor, Tensor], Tensor]  # (logits, rows of the image
 
 
 class Problem(NamedTuple):
-    """What is climbed, by which rules, and where the finds are written.
+    """What is maximized, by which rules, and where the finds are written.
 
     Args:
-        model: Takes the passes of the climb.
+        model: Takes the passes of the ascent.
         confirm: What a find has to fool as well; `None` where `model` is the one that is measured.
         score: The loss to raise.
         labels: Classes, `(N,)`.
@@ -39,7 +39,7 @@ class Problem(NamedTuple):
         begin: Rows and runs to samples at their starts.
         leave: Whether a fooled sample leaves at once.
         best: Whether the point of highest loss is wanted, instead of the first that fools.
-        found: What is found, for all images; overwritten as the climbs go.
+        found: What is found, for all images; overwritten as the ascends go.
         flat: Number of first looks, of those with a zero gradient, of those with one that is not finite, and of looks
             whose logits are not finite, `(4,)`; added to.
     """
@@ -52,7 +52,7 @@ class Problem(NamedTuple):
     eps: float
     schedule: Schedule
     runs: int
-    begin: Callable[[Tensor, Tensor], Climb]
+    begin: Callable[[Tensor, Tensor], Ascent]
     leave: bool
     best: bool
     found: AttackResult
@@ -67,12 +67,12 @@ class _Lines:
     slots: int
     rows: Tensor  # not begun
     runs: Tensor
-    ready: list[Climb] = field(default_factory=list)  # begun, or on their way
-    ended: list[Climb] = field(default_factory=list)  # took all steps of a phase and want a last look
-    claims: list[tuple[Climb, Tensor]] = field(default_factory=list)  # moved on; the images that seem to fool
+    ready: list[Ascent] = field(default_factory=list)  # begun, or on their way
+    ended: list[Ascent] = field(default_factory=list)  # took all steps of a phase and want a last look
+    claims: list[tuple[Ascent, Tensor]] = field(default_factory=list)  # moved on; the images that seem to fool
 
-    def take(self, places: int) -> Climb | None:
-        """Up to so many samples that can climb."""
+    def take(self, places: int) -> Ascent | None:
+        """Up to so many samples that can ascend."""
         lacking = places - sum(map(len, self.ready))
         if lacking > 0 and len(self.rows):
             # Some more than needed, since beginning a few at a time costs nearly as much as beginning many.
@@ -81,7 +81,7 @@ class _Lines:
             self.rows, self.runs = self.rows[count:], self.runs[count:]
         if not self.ready or places == 0:
             return None
-        ready = Climb.join(self.ready)
+        ready = Ascent.join(self.ready)
         self.ready = [ready.pick(slice(places, None))] if len(ready) > places else []
         return ready if len(ready) <= places else ready.pick(slice(places))
 
@@ -99,22 +99,22 @@ def climb_all(problem: Problem, rows: Tensor, slots: int) -> None:
             active = _move_on(problem, active, lines)
         # Small batches are slow: wait until a quarter of the active ones ask for the same.
         few = 0 if active is None else len(active) // 4
-        if lines.claims and sum(len(climb) for climb, _ in lines.claims) >= few:
+        if lines.claims and sum(len(ascent) for ascent, _ in lines.claims) >= few:
             _confirm(problem, lines)
         if lines.ended and sum(map(len, lines.ended)) >= few:
             _last_look(problem, lines)
         active = _filled(active, lines)
 
 
-def _filled(active: Climb | None, lines: _Lines) -> Climb | None:
+def _filled(active: Ascent | None, lines: _Lines) -> Ascent | None:
     """The active set with as many of those who wait as there is room for."""
     if active is None:
         return lines.take(lines.slots)
     arrivals = lines.take(lines.slots - len(active))
-    return active if arrivals is None else Climb.join([active, arrivals])
+    return active if arrivals is None else Ascent.join([active, arrivals])
 
 
-def _move_on(problem: Problem, active: Climb, lines: _Lines) -> Climb | None:
+def _move_on(problem: Problem, active: Ascent, lines: _Lines) -> Ascent | None:
     """One look and one step of everybody; who is fooled or at the end gives the place to one who waits."""
     _look(problem, active, with_gradient=True)
     finds, images = _finds(problem, active), active.x
@@ -146,40 +146,40 @@ def _move_on(problem: Problem, active: Climb, lines: _Lines) -> Climb | None:
     return active.pick(staying)
 
 
-def _look(problem: Problem, climb: Climb, *, with_gradient: bool) -> None:
+def _look(problem: Problem, ascent: Ascent, *, with_gradient: bool) -> None:
     """One forward pass at `x`, and a backward pass where the gradient will be used."""
-    x = climb.x.detach().requires_grad_(with_gradient)
-    gradient = climb.gradient
+    x = ascent.x.detach().requires_grad_(with_gradient)
+    gradient = ascent.gradient
     # Whoever calls may have switched gradients off.
     with torch.set_grad_enabled(with_gradient):
         logits = problem.model(x).to(x.dtype)
-        loss = problem.score(logits, climb.rows, climb.run)
-        if loss.shape != climb.rows.shape:
+        loss = problem.score(logits, ascent.rows, ascent.run)
+        if loss.shape != ascent.rows.shape:
             raise BadInput(f"the loss has shape {tuple(loss.shape)} for {len(x)} images: expected one number for each")
         if with_gradient:
             (gradient,) = torch.autograd.grad(loss.sum(), x)
-    problem.found.forwards[climb.rows] += 1
+    problem.found.forwards[ascent.rows] += 1
     # The largest of NaN is no prediction: such a point fools nobody.
     sound = torch.isfinite(logits.detach()).all(1)
     problem.flat[3] += (~sound).sum()
-    fools = (logits.detach().argmax(1) != problem.labels[climb.rows]) & sound
+    fools = (logits.detach().argmax(1) != problem.labels[ascent.rows]) & sound
     if with_gradient:
-        problem.found.gradients[climb.rows] += 1
+        problem.found.gradients[ascent.rows] += 1
         # Where the start fools the model already, a flat loss does no harm.
-        first = (climb.taken == 0) & (climb.phase == 0) & (climb.run == 0) & ~fools
+        first = (ascent.taken == 0) & (ascent.phase == 0) & (ascent.run == 0) & ~fools
         if bool(first.any()):
             flat = gradient[first].flatten(1)
             zero, broken = (flat == 0).all(1).sum(), (~torch.isfinite(flat)).any(1).sum()
             problem.flat[:3] += torch.stack([first.sum(), zero, broken])
         gradient = torch.nan_to_num(gradient, nan=0.0)
-    climb.see(loss.detach(), fools, gradient)
+    ascent.see(loss.detach(), fools, gradient)
 
 
-def _finds(problem: Problem, climb: Climb) -> Tensor:
+def _finds(problem: Problem, ascent: Ascent) -> Tensor:
     """Which samples are fooled at their point; points of a larger ball are no finds."""
     if problem.best:
-        return torch.zeros_like(climb.fools)
-    return climb.fools & (problem.schedule.radii[climb.phase] <= 1)
+        return torch.zeros_like(ascent.fools)
+    return ascent.fools & (problem.schedule.radii[ascent.phase] <= 1)
 
 
 def _record(found: AttackResult, rows: Tensor, finds: Tensor, images: Tensor, loss: Tensor) -> None:
@@ -194,68 +194,68 @@ def _record(found: AttackResult, rows: Tensor, finds: Tensor, images: Tensor, lo
 
 
 def _confirm(problem: Problem, lines: _Lines) -> None:
-    """Look at the claimed images in full precision; who does not fool there goes on climbing."""
-    climb = Climb.join([each for each, _ in lines.claims])
-    true = _confirmed(problem, climb, torch.cat([images for _, images in lines.claims]))
+    """Look at the claimed images in full precision; who does not fool there goes on."""
+    ascent = Ascent.join([each for each, _ in lines.claims])
+    true = _confirmed(problem, ascent, torch.cat([images for _, images in lines.claims]))
     lines.claims = []
-    end = climb.taken == problem.schedule.steps[climb.phase]
+    end = ascent.taken == problem.schedule.steps[ascent.phase]
     for line, mask in ((lines.ended, end & ~true), (lines.ready, ~end & ~true)):
         if bool(mask.any()):
-            line.append(climb.pick(mask))
+            line.append(ascent.pick(mask))
 
 
-def _confirmed(problem: Problem, climb: Climb, images: Tensor) -> Tensor:
+def _confirmed(problem: Problem, ascent: Ascent, images: Tensor) -> Tensor:
     """Which of the images fool the measured model too; those are written."""
     if problem.confirm is None:
         raise RuntimeError("nothing to confirm with")
     with torch.no_grad():
-        true = problem.confirm(images).argmax(1) != problem.labels[climb.rows]
-    problem.found.forwards[climb.rows] += 1
-    _record(problem.found, climb.rows, true, images, climb.loss_best)
+        true = problem.confirm(images).argmax(1) != problem.labels[ascent.rows]
+    problem.found.forwards[ascent.rows] += 1
+    _record(problem.found, ascent.rows, true, images, ascent.loss_best)
     return true
 
 
 def _last_look(problem: Problem, lines: _Lines) -> None:
     """End a phase: its last point is only looked at, since its gradient would lead nowhere."""
-    climb, lines.ended = Climb.join(lines.ended), []
-    _look(problem, climb, with_gradient=False)
-    finds = _finds(problem, climb)
+    ascent, lines.ended = Ascent.join(lines.ended), []
+    _look(problem, ascent, with_gradient=False)
+    finds = _finds(problem, ascent)
     if problem.confirm is not None and bool(finds.any()):
-        claimed = climb.pick(finds)
+        claimed = ascent.pick(finds)
         finds[finds.nonzero().squeeze(1)[~_confirmed(problem, claimed, claimed.x)]] = False
     elif problem.confirm is None:
-        _record(problem.found, climb.rows, finds, climb.x, climb.loss_best)
+        _record(problem.found, ascent.rows, finds, ascent.x, ascent.loss_best)
     if not problem.best:
         # What a larger ball holds is no loss met inside the threat.
-        inside = problem.schedule.radii[climb.phase] <= 1
-        rows = climb.rows[inside]
-        problem.found.loss[rows] = torch.maximum(problem.found.loss[rows], climb.loss_best[inside])
-    last = climb.phase == len(problem.schedule.steps) - 1
+        inside = problem.schedule.radii[ascent.phase] <= 1
+        rows = ascent.rows[inside]
+        problem.found.loss[rows] = torch.maximum(problem.found.loss[rows], ascent.loss_best[inside])
+    last = ascent.phase == len(problem.schedule.steps) - 1
     onward = ~last if not problem.leave else ~last & ~finds
     if bool(onward.any()):
-        lines.ready.append(_next_phase(problem, climb.pick(onward)))
+        lines.ready.append(_next_phase(problem, ascent.pick(onward)))
     if bool(last.any()):
-        _end_run(problem, climb.pick(last), lines)
+        _end_run(problem, ascent.pick(last), lines)
 
 
-def _next_phase(problem: Problem, climb: Climb) -> Climb:
+def _next_phase(problem: Problem, ascent: Ascent) -> Ascent:
     """From the best point so far into the ball of the next radius."""
-    eps = torch.full_like(climb.eps, problem.eps) * problem.schedule.radii[climb.phase + 1]
-    point = BALLS[problem.norm].land(climb.x_best, climb.center, eps)
-    return Climb.begin(climb.rows, climb.run, climb.phase + 1, climb.center, point, eps, problem.norm, given=True)
+    eps = torch.full_like(ascent.eps, problem.eps) * problem.schedule.radii[ascent.phase + 1]
+    point = BALLS[problem.norm].land(ascent.x_best, ascent.center, eps)
+    return Ascent.begin(ascent.rows, ascent.run, ascent.phase + 1, ascent.center, point, eps, problem.norm, given=True)
 
 
-def _end_run(problem: Problem, climb: Climb, lines: _Lines) -> None:
+def _end_run(problem: Problem, ascent: Ascent, lines: _Lines) -> None:
     """Keep what the run came to, and queue the next one of those that it did not fool."""
-    found, rows = problem.found, climb.rows
+    found, rows = problem.found, ascent.rows
     if problem.best:
-        better = climb.loss_best > found.loss[rows]
-        found.loss[rows[better]] = climb.loss_best[better]
+        better = ascent.loss_best > found.loss[rows]
+        found.loss[rows[better]] = ascent.loss_best[better]
         places = rows[better].to(found.x_adv.device)
-        found.x_adv[places] = climb.x_best[better].to(found.x_adv.device)
-        found.fooled[rows[better]] = climb.fools_best[better]
-    again = climb.run + 1 < problem.runs
+        found.x_adv[places] = ascent.x_best[better].to(found.x_adv.device)
+        found.fooled[rows[better]] = ascent.fools_best[better]
+    again = ascent.run + 1 < problem.runs
     if not problem.best:
         again &= ~found.fooled[rows]
     lines.rows = torch.cat([lines.rows, rows[again]])
-    lines.runs = torch.cat([lines.runs, climb.run[again] + 1])
+    lines.runs = torch.cat([lines.runs, ascent.run[again] + 1])

@@ -1,6 +1,6 @@
 """AutoPGD: projected gradient ascent that sets its own step size.
 
-The arithmetic of a step is in `climb`, who climbs when in `active_set`; here are the options and what they mean.
+The arithmetic of a step is in `ascent`, who ascends when in `active_set`; here are the options and what they mean.
 
 Sources: Croce & Hein 2020, *Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
 attacks*; for l_1 Croce & Hein 2021, *Mind the box: l_1-APGD for sparse adversarial attacks*.
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from seasoning import losses
 from seasoning.attacks.active_set import Problem, Score, climb_all
+from seasoning.attacks.apgd_step import Ascent, Schedule
 from seasoning.attacks.base import AttackResult, Classifier
-from seasoning.attacks.climb import Climb, Schedule
-from seasoning.attacks.harness import (
+from seasoning.attacks.checks import (
     check_batch,
     check_result,
     checked_logits,
@@ -90,7 +90,7 @@ def apgd(
         best_loss: Return the point of highest loss.
         active_set: Whether a fooled sample leaves at once. Without, it takes all steps, as in the reference, which
             changes its loss and the cost, never whether it was fooled.
-        precision: `"bf16"` takes the passes of the climb in bfloat16; in evaluation a find counts only if it fools the
+        precision: `"bf16"` takes the passes of the ascent in bfloat16; in evaluation a find counts only if it fools the
             model in full precision too, and its search goes on if it does not. Who is left standing was attacked with
             rounded gradients: for final numbers let an attack in full precision follow, see `strongest`.
         ids: Sample ids, `(B,)`, from which (with `seed`) the random starts derive; without them the places in the batch
@@ -193,7 +193,7 @@ def _in_bf16(model: Classifier, x: Tensor) -> Tensor:
 
 
 def _nothing_found(x: Tensor, wrong: Tensor, checked: bool) -> AttackResult:
-    """The result before the first climb: images where `x` is, columns where the model is."""
+    """The result before the first ascent: images where `x` is, columns where the model is."""
     count = torch.zeros(len(x), dtype=torch.int64, device=wrong.device)
     lowest = x.new_full((len(x),), -torch.inf, device=wrong.device)
     return AttackResult(x.clone(), wrong.clone(), lowest, torch.zeros_like(lowest), count, count + int(checked))
@@ -243,14 +243,14 @@ def _begin(
     device: torch.device,
     rows: Tensor,
     run: Tensor,
-) -> Climb:
+) -> Ascent:
     """Samples at the start of a run, `(n,)` rows and runs."""
     ball, places = BALLS[threat.norm], rows.to(x.device)
     center = x[places].to(device)
     phase, eps = torch.zeros_like(rows), center.new_full((len(rows),), threat.eps)
     if start is not None:
         point = ball.land(start[places.to(start.device)].to(device), center, eps)
-        return Climb.begin(rows, run, phase, center, point, eps, threat.norm, given=True)
+        return Ascent.begin(rows, run, phase, center, point, eps, threat.norm, given=True)
     if best_loss and ids is None:
         noise = _batch_noise(center, threat.norm, seed, int(run[0]))
     else:
@@ -259,7 +259,7 @@ def _begin(
     point = ball.start(noise.to(device), center, eps)
     if len(phases) > 1:
         point = ball.land(point, center, eps)
-    return Climb.begin(rows, run, phase, center, point, eps, threat.norm, given=len(phases) > 1)
+    return Ascent.begin(rows, run, phase, center, point, eps, threat.norm, given=len(phases) > 1)
 
 
 def _sample_noises(ids: Tensor, run: Tensor, x: Tensor, threat: Threat, seed: int) -> Tensor:

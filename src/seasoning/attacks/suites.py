@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 from seasoning.attacks.apgd import LOSSES, PRECISIONS, apgd
+from seasoning.attacks.autoattack import fab, require_package, square
 from seasoning.attacks.base import Attack, AttackResult
-from seasoning.attacks.external import fab, require_package, square
-from seasoning.attacks.sequence import members, strongest
+from seasoning.attacks.worst_case import members, strongest
 from seasoning.errors import UnknownName
 from seasoning.threat import Norm
 

@@ -16,7 +16,7 @@ data = typer.Typer(name="data", help="Look at data sets before anything is measu
 @data.command("list")
 def list_() -> None:
     """Say which data sets are known, how they lie in folders, and where to get them."""
-    from seasoning.data.set_facts import FACTS
+    from seasoning.data.catalogue import FACTS
 
     print(f"{'digits':<17} {'1,797':>12}  Handwritten digits that scikit-learn embeds: nothing to get")
     for kind, facts in FACTS.items():
@@ -38,8 +38,8 @@ def check(
 ) -> None:
     """Say which data set a folder or an archive holds, and what of it is missing or damaged."""
     with progress() as watch:
-        from seasoning.data.checking import check_data
-        from seasoning.data.sheet import contact_sheet, save_sheet
+        from seasoning.data.check import check_data
+        from seasoning.data.contact_sheet import contact_sheet, save_sheet
 
         checked = check_data(root, kind, split=split, decoded=not quick, workers=workers, on_images=watch)
     print(*checked.found, sep="\n")
@@ -71,10 +71,10 @@ def corrupt(
 
     levels = [int(each) for each in numbers("--severities", severities)]
     with progress() as watch:
-        from seasoning.data.corrupting import write_corrupted
-        from seasoning.data.corruptions import CORRUPTIONS
+        from seasoning.data.corruptions.apply import CORRUPTIONS
+        from seasoning.data.corruptions.write import write_corrupted
         from seasoning.data.decoding import Photo
-        from seasoning.data.sets import find_set
+        from seasoning.data.recognise import find_set
         from seasoning.errors import BadInput
 
         found = find_set(data, kind, split=split)

@@ -29,7 +29,7 @@ def demo(
 
     Run again, it goes on where it was: what is measured is never measured again.
     """
-    from seasoning.config import RunSpec, resolve
+    from seasoning.config.base import RunSpec, resolve
     from seasoning.report.formats import terminal
 
     given = [*(settings or []), *([f"seed={seed}"] if seed is not None else [])]
@@ -38,7 +38,7 @@ def demo(
     with progress() as watch:
         import torch
 
-        from seasoning import experiment
+        from seasoning.commands import demo as experiment
 
         # Networks as small as these gain nothing from a second thread, and on a busy machine two wait for each other.
         torch.set_num_threads(1)

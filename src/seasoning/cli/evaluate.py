@@ -10,7 +10,7 @@ from seasoning.cli.shared import numbers, option, progress
 
 
 if TYPE_CHECKING:
-    from seasoning.single import Measured, SetResult
+    from seasoning.commands.evaluate import Line, SetResult
 
 
 __all__ = ["evaluate"]
@@ -75,8 +75,8 @@ def evaluate(
     parsed, names = [Threat.parse(text) for text in threats or []], data or ["digits"]
     results: dict[str, list[SetResult]] = {}
     with progress() as watch:
-        from seasoning.opening import ReadOptions
-        from seasoning.single import evaluate_sets
+        from seasoning.commands.evaluate import evaluate_sets
+        from seasoning.data.open import ReadOptions
 
         reading = ReadOptions(split, transform, workers, cache, skip_damaged, partial, _classes(classes))
         for checkpoint in checkpoints:
@@ -133,7 +133,7 @@ def _print_facts(result: "SetResult") -> None:
         print(f"{result.name}: {note}")
 
 
-def _print_lines(lines: "dict[str, Measured]", images: int) -> None:
+def _print_lines(lines: "dict[str, Line]", images: int) -> None:
     from seasoning.report.tables import percent
 
     print(f"{'':>12}  {'accuracy, % [95 %]':<22} {'gradients':>9} {'forwards':>9} {'seconds':>9}")
@@ -145,9 +145,9 @@ def _print_lines(lines: "dict[str, Measured]", images: int) -> None:
 
 def _print_tables(results: "dict[str, list[SetResult]]") -> None:
     """A table for each answer that all data sets have, then what only some of them have."""
+    from seasoning.commands.evaluate import accuracy_table, mean_corruption
     from seasoning.report.formats import terminal
     from seasoning.report.tables import percent
-    from seasoning.single import accuracy_table, mean_corruption
 
     first = next(iter(results.values()))
     for line in first[0].counted:

@@ -14,7 +14,7 @@ recipes = typer.Typer(no_args_is_help=True, help="List, show, copy and check the
 @recipes.command(name="list")
 def _list() -> None:
     """Name every recipe, and say what it makes."""
-    from seasoning.recipe import heading, recipe_files
+    from seasoning.config.train import heading, recipe_files
 
     known = recipe_files()
     width = max(map(len, known), default=0)
@@ -25,7 +25,7 @@ def _list() -> None:
 @recipes.command()
 def show(recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a TOML file.")]) -> None:
     """Print a recipe."""
-    from seasoning.recipe import find_recipe
+    from seasoning.config.train import find_recipe
 
     print(find_recipe(recipe)[1].read_text(encoding="utf-8"), end="")
 
@@ -36,9 +36,9 @@ def copy(
     to: Annotated[Path | None, typer.Argument(help="The copy; by default in this folder, under the same name.")] = None,
 ) -> None:
     """Copy a recipe to a file of one's own, to be changed and trained by `seasoning train FILE`."""
+    from seasoning.atomic import replacing
+    from seasoning.config.train import find_recipe
     from seasoning.errors import BadInput
-    from seasoning.files import replacing
-    from seasoning.recipe import find_recipe
 
     path = find_recipe(recipe)[1]
     target = Path(path.name) if to is None else to
@@ -56,9 +56,9 @@ def check(
     ] = None,
 ) -> None:
     """Say whether recipes can be trained: every setting is known and possible, every threat has its attack."""
+    from seasoning.commands.train import check_recipe
+    from seasoning.config.train import find_recipe, read_recipe_file, recipe_files
     from seasoning.errors import SeasoningError
-    from seasoning.preparing import check_recipe
-    from seasoning.recipe import find_recipe, read_recipe_file, recipe_files
 
     wrong = 0
     for each in given or list(recipe_files()):

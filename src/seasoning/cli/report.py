@@ -25,8 +25,8 @@ def report(
     ] = None,
 ) -> None:
     """Write the page of a run from what its store knows; tables and figures where asked."""
-    from seasoning.report.files import write_report
-    from seasoning.run_folder import STORE
+    from seasoning.report.write import write_report
+    from seasoning.store.run_folder import STORE
 
     asked = [each for each in (formats or "").split(",") if each]
     written, printed = write_report(

@@ -9,8 +9,8 @@ from seasoning.cli.shared import option, progress
 
 
 if TYPE_CHECKING:
-    from seasoning.found import Answered, Found
-    from seasoning.plans import SearchPlan
+    from seasoning.config.search import SearchPlan
+    from seasoning.selection.answers import Answer, SearchResult
 
 
 __all__ = ["search"]
@@ -60,7 +60,7 @@ def search(
 
     Run again, it goes on where it was: what is measured is never measured again.
     """
-    from seasoning.plans import make_plan, read_plan
+    from seasoning.config.search import make_plan, read_plan
 
     given: dict[str, Any] = {
         "architecture": arch,
@@ -80,8 +80,8 @@ def search(
     given = {name: value for name, value in given.items() if value not in (None, {}, [])}
     asked = make_plan(given, settings or ()) if plan is None else read_plan(plan, given, settings or ())
     with progress() as watch:
-        from seasoning.run_folder import PAGE
-        from seasoning.searching import search as run
+        from seasoning.commands.search import search as run
+        from seasoning.store.run_folder import PAGE
 
         found = run(asked, out, watch=watch, say=lambda line: print(line, flush=True))
     for answered in found.answers:
@@ -92,7 +92,7 @@ def search(
         print("\nSmoke run: it only tried the machinery, the numbers mean nothing.")
 
 
-def _print_front(plan: "SearchPlan", found: "Found") -> None:
+def _print_front(plan: "SearchPlan", found: "SearchResult") -> None:
     if not found.front:
         return
     print(f"\nPareto front of {' and '.join(plan.pareto)}, {found.front_scope}, on the selection points")
@@ -126,7 +126,7 @@ def _named_place(text: str) -> tuple[str, str]:
     return (name, place) if name and place else _pair("--data", text)
 
 
-def _print_answer(plan: "SearchPlan", answered: "Answered") -> None:
+def _print_answer(plan: "SearchPlan", answered: "Answer") -> None:
     from seasoning.report.tables import percent, points
 
     limits = "".join(

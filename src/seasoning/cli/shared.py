@@ -49,7 +49,7 @@ def option(text: str) -> tuple[str, object]:
     Raises:
         BadInput: there is no equals sign.
     """
-    from seasoning.config import parse_value
+    from seasoning.config.base import parse_value
     from seasoning.errors import BadInput
 
     name, equals, value = text.partition("=")

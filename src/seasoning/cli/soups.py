@@ -12,7 +12,7 @@ from seasoning.cli.shared import option
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from seasoning.soup.check import Likeness
+    from seasoning.soup.mixability import Likeness
 
 
 __all__ = ["check", "mix", "verify"]
@@ -33,7 +33,8 @@ def mix(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the attacks.")] = 0,
 ) -> None:
     """Mix checkpoints into one soup."""
-    from seasoning.making import check_checkpoints, make_soup
+    from seasoning.commands.check import check_checkpoints
+    from seasoning.commands.mix import make_soup
     from seasoning.soup import parse_weights
     from seasoning.threat import Threat
 
@@ -66,7 +67,7 @@ def check(
     data: Annotated[str | None, typer.Option(help="Labelled images: try the soups between the checkpoints.")] = None,
 ) -> None:
     """Say whether checkpoints can be mixed, and why."""
-    from seasoning.making import check_checkpoints
+    from seasoning.commands.check import check_checkpoints
 
     given = dict(map(option, options or []))
     report = check_checkpoints(ingredients, base=base, architecture=arch, options=given, data=data)
@@ -94,13 +95,13 @@ def _print_layers(layers: "Mapping[str, Likeness]") -> None:
 
 
 def verify(
-    soup: Annotated[Path, typer.Argument(help="A soup with its recipe.")],
-    others: Annotated[list[Path] | None, typer.Argument(help="Its ingredients, in the recipe's order.")] = None,
+    soup: Annotated[Path, typer.Argument(help="A soup with its provenance.")],
+    others: Annotated[list[Path] | None, typer.Argument(help="Its ingredients, in its provenance's order.")] = None,
     ingredients: Annotated[
         list[Path] | None, typer.Option(help="The same: names after the first may follow without the option.")
     ] = None,
 ) -> None:
-    """Rebuild a soup from its ingredients by its recipe, and compare bit by bit."""
+    """Rebuild a soup from its ingredients by its provenance, and compare bit by bit."""
     from seasoning.soup import verify_soup
 
     found = verify_soup(soup, [*(ingredients or []), *(others or [])])
@@ -110,4 +111,4 @@ def verify(
         print(f"not rebuilt, since they were measured on images: {len(found.unchecked)} running statistics")
     if found.problems:
         raise typer.Exit(1)
-    print(f"{soup} is what its recipe says")
+    print(f"{soup} is what its provenance says")

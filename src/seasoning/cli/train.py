@@ -13,8 +13,8 @@ from seasoning.cli.shared import INTERRUPTED, progress
 
 
 if TYPE_CHECKING:
-    from seasoning.recipe import RecipeSpec
-    from seasoning.training import Report, Scores
+    from seasoning.config.train import RecipeSpec
+    from seasoning.training import Scores, TrainingProgress
 
 
 __all__ = ["PREEMPTED", "train"]
@@ -60,7 +60,7 @@ def train(
     name, spec = _asked(recipe, data, settings or [], smoke)
     folder = out or Path("runs/train") / (f"{name}-smoke" if smoke else name)
     with stopping() as caught, progress() as watch:
-        from seasoning.preparing import prepare
+        from seasoning.commands.train import prepare
 
         if smoke:
             _take_one_thread()
@@ -90,8 +90,8 @@ def train(
 
 def _asked(recipe: str, data: str | None, settings: list[str], smoke: bool) -> tuple[str, "RecipeSpec"]:
     """The name of the recipe, and what it says with the settings applied."""
-    from seasoning.config import resolve
-    from seasoning.recipe import find_recipe, read_recipe_file
+    from seasoning.config.base import resolve
+    from seasoning.config.train import find_recipe, read_recipe_file
 
     name, path = find_recipe(recipe)
     spec = read_recipe_file(path)
@@ -132,9 +132,9 @@ class _Shown:
 
     def __init__(self, watch: Callable[[str, float, float], None]) -> None:
         self._watch = watch
-        self._report: Report | None = None
+        self._report: TrainingProgress | None = None
 
-    def step(self, report: "Report") -> None:
+    def step(self, report: "TrainingProgress") -> None:
         self._report = report
         place = f"epoch {report.epoch + 1}/{report.epochs}"
         self._watch(f"{place}  {_spoken(report)}", report.share, 1.0)
@@ -147,7 +147,7 @@ class _Shown:
         print("; ".join([*parts, f"validation: clean {100 * scores.clean:.1f} %{robust}"]), flush=True)
 
 
-def _spoken(report: "Report") -> str:
+def _spoken(report: "TrainingProgress") -> str:
     return f"loss {report.loss:.3f}, right {100 * report.right:.1f} %, {report.speed:.0f} images/s"
 
 

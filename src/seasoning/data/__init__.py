@@ -1,6 +1,6 @@
 """Data: samples with stable ids, the sources they come from, and shifts made of them."""
 
-from seasoning.data.corruptions import CORRUPTIONS, corrupt, corrupted
+from seasoning.data.corruptions.apply import CORRUPTIONS, corrupt, corrupted
 from seasoning.data.labels import LabelMap
 from seasoning.data.samples import Batch, Samples
 from seasoning.data.shifts import SHIFTS, apply_shift

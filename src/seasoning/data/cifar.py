@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from seasoning.data.folder import tree_listing
-from seasoning.data.listing import Listing, Place, Tree, stable_id
+from seasoning.data.listing import ImageFile, Listing, Tree, stable_id
 from seasoning.errors import BadInput
 
 
@@ -109,7 +109,7 @@ def _from_images(tree: Tree, split: str) -> Listing:
     return replace(tree_listing(tree, CIFAR10 if ten else None, name, family=name if parted else ""), as_is=True)
 
 
-def _python(place: Place) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _python(place: ImageFile) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     batch = _unpickled(place)
     labels = batch.get("labels", batch.get("fine_labels"))
     pixels = batch.get("data")
@@ -118,7 +118,7 @@ def _python(place: Place) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return pixels.astype(np.uint8, copy=False), np.array(labels, dtype=np.int64)
 
 
-def _binary(place: Place, data_set: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _binary(place: ImageFile, data_set: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     labels = 1 if data_set == "cifar10" else 2  # CIFAR-100: the coarse one first
     content = np.frombuffer(place.read(), dtype=np.uint8)
     if len(content) == 0 or len(content) % (labels + _VALUES):
@@ -147,7 +147,7 @@ class _Plain(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def _unpickled(place: Place) -> Mapping[str, Any]:
+def _unpickled(place: ImageFile) -> Mapping[str, Any]:
     try:
         content = _Plain(io.BytesIO(place.read()), encoding="bytes").load()
         return {_text(key): _text(value) for key, value in content.items()}

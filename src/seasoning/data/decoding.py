@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import functional
 
-from seasoning.data.listing import Place
+from seasoning.data.listing import ImageFile
 from seasoning.errors import BadInput
 
 
@@ -33,6 +33,7 @@ class Photo:
         interpolation: Of the resizing, in timm's words.
         crop_mode: As timm's: center, squash or border.
         mean: Colour of the border, in [0, 1].
+        fixed: Whether the model takes images of this size only.
     """
 
     size: tuple[int, int]
@@ -40,6 +41,8 @@ class Photo:
     interpolation: str
     crop_mode: str = "center"
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    # Says nothing of the pixels, so images that were kept before it was known are still found.
+    fixed: bool = field(default=False, repr=False)
 
     def __call__(self, image: Image.Image) -> Tensor:
         """An RGB image as `(3, H, W)` uint8 of that size."""
@@ -70,7 +73,7 @@ class Decoded(NamedTuple):
     problems: list[tuple[int, str]]
 
 
-def decode(place: Place, view: View | None) -> Tensor:
+def decode(place: ImageFile, view: View | None) -> Tensor:
     """One image, `(3, H, W)` uint8.
 
     Raises:
@@ -87,7 +90,7 @@ def decode(place: Place, view: View | None) -> Tensor:
         raise BadInput(f"{place.name} is no image, or damaged ({said})") from error
 
 
-def image_size(place: Place) -> tuple[int, int] | None:
+def image_size(place: ImageFile) -> tuple[int, int] | None:
     """Height and width by the file's header; `None` where it cannot be read."""
     try:
         with Image.open(io.BytesIO(place.read())) as image:
@@ -117,7 +120,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def decode_all(places: Sequence[Place], view: View | None, *, workers: int) -> Iterator[Decoded]:
+def decode_all(places: Sequence[ImageFile], view: View | None, *, workers: int) -> Iterator[Decoded]:
     """All images in their order, some at a time.
 
     Args:
@@ -133,7 +136,7 @@ def decode_all(places: Sequence[Place], view: View | None, *, workers: int) -> I
     loader = DataLoader(
         _Images(tuple(places), view), batch_size=_TOGETHER, num_workers=workers, collate_fn=_together, pin_memory=False
     )
-    first: tuple[torch.Size, Place] | None = None
+    first: tuple[torch.Size, ImageFile] | None = None
     for (rows, images), problems in loader:
         # Images of one size come stacked: one look is enough.
         looked_at = (
@@ -155,7 +158,7 @@ def decode_all(places: Sequence[Place], view: View | None, *, workers: int) -> I
 
 
 class _Images(Dataset[Any]):
-    def __init__(self, places: tuple[Place, ...], view: View | None) -> None:
+    def __init__(self, places: tuple[ImageFile, ...], view: View | None) -> None:
         self._places, self._view = places, view
 
     def __len__(self) -> int:

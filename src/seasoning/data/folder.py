@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from seasoning.data.listing import Listing, Place, Tree, listed
+from seasoning.data.listing import ImageFile, Listing, Tree, listed
 from seasoning.errors import BadInput
 
 
@@ -42,13 +42,13 @@ def tree_listing(
     return listed(name, places, [label for _, label in pairs], class_names, bases)
 
 
-def class_folders(tree: Tree) -> dict[str, list[Place]]:
+def class_folders(tree: Tree) -> dict[str, list[ImageFile]]:
     """The images below each class folder, all of which have some.
 
     Raises:
         BadInput: no folders, or one without images.
     """
-    by_class: dict[str, list[Place]] = {name: [] for name in tree.folders}
+    by_class: dict[str, list[ImageFile]] = {name: [] for name in tree.folders}
     for place in tree.images():
         top, _, rest = place.name.partition("/")
         if rest:
@@ -62,7 +62,7 @@ def class_folders(tree: Tree) -> dict[str, list[Place]]:
     return by_class
 
 
-def ordered_classes(names: Sequence[str] | dict[str, list[Place]]) -> list[str]:
+def ordered_classes(names: Sequence[str] | dict[str, list[ImageFile]]) -> list[str]:
     """Class names in their order: by value where all are whole numbers (`"2"` before `"10"`), else by characters."""
     if all(name.isascii() and name.isdigit() for name in names):
         return sorted(names, key=int)

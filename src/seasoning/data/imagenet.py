@@ -19,7 +19,7 @@ from scipy.io import loadmat
 
 from seasoning.data.folder import class_folders
 from seasoning.data.labels import LabelMap
-from seasoning.data.listing import Listing, Place, Tree, listed, read_tree
+from seasoning.data.listing import ImageFile, Listing, Tree, listed, read_tree
 from seasoning.errors import BadInput
 
 
@@ -139,7 +139,7 @@ def real_listing(listing: Listing, real: Path | None) -> Listing:
     return replace(listing.take(rows), y=columns[:, 0].clone(), valid=columns, notes=(*listing.notes, note))
 
 
-def base_image(place: Place, family: str) -> str:
+def base_image(place: ImageFile, family: str) -> str:
     """What names the photograph: the validation image, in whatever set it is; else its path, behind a family."""
     found = VALIDATION.search(PurePosixPath(place.name).name)
     path = str(PurePosixPath(place.name).with_suffix(""))
@@ -154,16 +154,16 @@ def _shipped(file: str) -> str:
     return content.decode()
 
 
-def _validation_places(tree: Tree) -> list[Place]:
+def _validation_places(tree: Tree) -> list[ImageFile]:
     return [each for each in tree.images() if "/" not in each.name and VALIDATION.match(each.name)]
 
 
-def _number(place: Place) -> int:
+def _number(place: ImageFile) -> int:
     found = VALIDATION.search(PurePosixPath(place.name).name)
     return int(found[1]) if found else 0
 
 
-def _flat_labels(beside: Path, places: Sequence[Place]) -> list[int]:
+def _flat_labels(beside: Path, places: Sequence[ImageFile]) -> list[int]:
     for path in (beside / file for file in _LABEL_LISTS):
         if path.is_file():
             return _from_lines(path, path.read_text().splitlines(), places)
@@ -177,7 +177,7 @@ def _flat_labels(beside: Path, places: Sequence[Place]) -> list[int]:
     )
 
 
-def _from_lines(path: Path, lines: Sequence[str], places: Sequence[Place]) -> list[int]:
+def _from_lines(path: Path, lines: Sequence[str], places: Sequence[ImageFile]) -> list[int]:
     """Labels from lines of a WordNet id each, in the order of the images, or of a file and a class each."""
     rows = [line.split() for line in lines if line.strip()]
     positions = {wnid: label for label, wnid in enumerate(wnids())}
@@ -194,7 +194,7 @@ def _from_lines(path: Path, lines: Sequence[str], places: Sequence[Place]) -> li
     return labels
 
 
-def _from_kit(kit: Path, places: Sequence[Place]) -> list[int]:
+def _from_kit(kit: Path, places: Sequence[ImageFile]) -> list[int]:
     """Labels from the official development kit, whose own class numbers are not in the order of the logits."""
     files: dict[str, bytes] = {}
     if kit.is_file():

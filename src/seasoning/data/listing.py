@@ -19,7 +19,7 @@ from seasoning.data.labels import LabelMap
 from seasoning.errors import BadInput
 
 
-__all__ = ["Listing", "Place", "Tree", "is_archive", "listed", "read_tree", "stable_id"]
+__all__ = ["ImageFile", "Listing", "Tree", "is_archive", "listed", "read_tree", "stable_id"]
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _FLAT = re.compile(
@@ -27,7 +27,7 @@ _FLAT = re.compile(
 )  # validation images of ImageNet in a folder that is no class
 
 
-class Place(NamedTuple):
+class ImageFile(NamedTuple):
     """Where a file lies: its name below the root, the file that holds its bytes, and which of those they are.
 
     Bytes of a compressed archive, which cannot be reached one by one, are held as `content`.
@@ -53,9 +53,9 @@ class Tree(NamedTuple):
 
     root: Path
     folders: tuple[str, ...]
-    files: tuple[Place, ...]
+    files: tuple[ImageFile, ...]
 
-    def images(self) -> list[Place]:
+    def images(self) -> list[ImageFile]:
         """The files that are images by their suffix."""
         return [each for each in self.files if each.name.lower().endswith(IMG_EXTENSIONS)]
 
@@ -81,7 +81,7 @@ class Listing:
     ids: Tensor
     y: Tensor
     class_names: tuple[str, ...]
-    places: tuple[Place, ...] = ()
+    places: tuple[ImageFile, ...] = ()
     pixels: Tensor | None = None
     as_is: bool = False
     valid: Tensor | None = None
@@ -117,7 +117,7 @@ def stable_id(name: str) -> int:
 
 
 def listed(
-    name: str, places: Sequence[Place], labels: Sequence[int], class_names: Sequence[str], bases: Sequence[str]
+    name: str, places: Sequence[ImageFile], labels: Sequence[int], class_names: Sequence[str], bases: Sequence[str]
 ) -> Listing:
     """A listing of files.
 
@@ -163,18 +163,18 @@ def read_tree(root: Path) -> Tree:
     return Tree(root, tuple(sorted(folders)), tuple(sorted(files)))
 
 
-def _in_folder(root: Path) -> list[Place]:
+def _in_folder(root: Path) -> list[ImageFile]:
     places = []
     for folder, below, names in os.walk(root, followlinks=True):
         below[:] = [each for each in below if not each.startswith(".")]
         prefix = Path(folder).relative_to(root).as_posix()
         prefix = "" if prefix == "." else prefix + "/"
-        places += [Place(prefix + each, os.path.join(folder, each)) for each in names if not each.startswith(".")]
+        places += [ImageFile(prefix + each, os.path.join(folder, each)) for each in names if not each.startswith(".")]
     return places
 
 
 @lru_cache(maxsize=1)
-def _in_archive(path: Path, changed: int) -> tuple[Place, ...]:
+def _in_archive(path: Path, changed: int) -> tuple[ImageFile, ...]:
     compressed = not path.name.lower().endswith(".tar")
     places = []
     try:
@@ -185,13 +185,13 @@ def _in_archive(path: Path, changed: int) -> tuple[Place, ...]:
                     continue
                 file = archive.extractfile(member) if compressed else None
                 content = None if file is None else file.read()
-                places.append(Place(name, str(path), member.offset_data, member.size, content))
+                places.append(ImageFile(name, str(path), member.offset_data, member.size, content))
     except (tarfile.TarError, EOFError, OSError) as error:
         raise BadInput(f"{path} is no archive, or damaged ({error}): copy it again") from error
     return tuple(_without_lone_folder(places))
 
 
-def _without_lone_folder(places: Iterable[Place]) -> list[Place]:
+def _without_lone_folder(places: Iterable[ImageFile]) -> list[ImageFile]:
     places = list(places)
     while places and len({each.name.split("/", 1)[0] for each in places}) == 1:
         # With one more folder below, the top is no class; a flat lone folder holds the files of a set, or is a class.

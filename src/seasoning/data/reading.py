@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seasoning.atomic import replacing
 from seasoning.data.decoding import Decoded, View, decode_all
-from seasoning.data.listing import Listing, Place
+from seasoning.data.listing import ImageFile, Listing
 from seasoning.data.samples import Samples, pixels_known
 from seasoning.errors import BadInput
-from seasoning.files import replacing
 
 
 __all__ = ["Known", "read_samples"]
@@ -27,7 +27,7 @@ _MOST_NAMED = 10
 _SHARE_OF_MEMORY = 0.8
 _PIECE = 256  # known images passed on at a time
 
-Known = Callable[[Place], Tensor | None]
+Known = Callable[[ImageFile], Tensor | None]
 
 
 class _Read(NamedTuple):
@@ -36,6 +36,14 @@ class _Read(NamedTuple):
     pixels: Tensor
     rows: list[int]
     problems: list[str]
+
+
+def usable_processors() -> int:
+    """Processors that this process may use; those of the machine where the system does not say."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # neither macOS nor Windows knows it
+        return os.cpu_count() or 1
 
 
 def read_samples(

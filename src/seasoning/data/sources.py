@@ -5,18 +5,18 @@ run, or on the other samples.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from seasoning.data.reading import read_samples
+from seasoning.data.recognise import find_set
 from seasoning.data.samples import Samples
-from seasoning.data.sets import find_set
 from seasoning.errors import BadInput, UnknownName
 
 
-__all__ = ["SOURCES", "SPLITS", "load_source", "split_samples"]
+__all__ = ["SOURCES", "SPLITS", "held_out", "load_source", "source_parts", "split_samples"]
 
 SPLITS = ("train", "validation", "selection", "test")
 
@@ -35,6 +35,37 @@ def load_digits() -> Samples:
 
 
 SOURCES: dict[str, Callable[[], Samples]] = {"digits": load_digits}
+
+
+# Images of each part of a known data set, in the order in which they are drawn: the first two make ingredients, the
+# third chooses soups, and nothing is chosen on the last.
+_SIZES = {"digits": {"train": 900, "validation": 200, "selection": 300, "test": 397}}
+
+
+def source_parts(name: str, sizes: Mapping[str, int] | None = None) -> dict[str, Samples]:
+    """The parts of a known data set, by the names in `SPLITS`.
+
+    Args:
+        name: Of the data set, a key of `SOURCES`.
+        sizes: Images of each part, where other parts are wanted than the usual ones.
+
+    Raises:
+        BadInput: more images are asked for than there are.
+    """
+    return split_samples(load_source(name), _SIZES[name] | dict(sizes or {}))
+
+
+def held_out(name: str, used: Sequence[int] = ()) -> Samples:
+    """A known data set without the images that ingredients were trained or validated on.
+
+    Args:
+        name: Of the data set, a key of `SOURCES`.
+        used: How many images of it each ingredient used; those that say nothing used the usual parts.
+    """
+    samples, usual = load_source(name), _SIZES[name]
+    most = max([usual["train"] + usual["validation"], *used])
+    # Parts are filled in one order, so the images that were used are the first of it.
+    return split_samples(samples, {"used": most, "held out": len(samples) - most})["held out"]
 
 
 def load_source(name: str, *, split: str = "test") -> Samples:

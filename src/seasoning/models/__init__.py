@@ -1,7 +1,7 @@
 """Networks by name; importing this folder makes ours known to timm."""
 
-from seasoning.models.adapters import adapt_keys, carried_normalization
-from seasoning.models.build import Classifier, build_model
+from seasoning.models.build import PixelClassifier, build_model
+from seasoning.models.key_maps import adapt_keys, carried_normalization
 from seasoning.models.resnet import (
     ACTIVATIONS,
     STYLES,
@@ -18,7 +18,7 @@ from seasoning.models.resnet import (
 __all__ = [
     "ACTIVATIONS",
     "STYLES",
-    "Classifier",
+    "PixelClassifier",
     "ResidualNetwork",
     "Style",
     "adapt_keys",

@@ -10,19 +10,20 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
-from seasoning.checkpoint import State
+from seasoning.checkpoints.load import State
+from seasoning.checkpoints.provenance import Constants
 from seasoning.errors import BadInput, Mismatch, UnknownName
 from seasoning.models import resnet  # noqa: F401  registers our networks with timm
-from seasoning.models.adapters import adapt_keys, carried_normalization
 from seasoning.models.from_file import is_file_name, network_from_file
+from seasoning.models.key_maps import adapt_keys, carried_normalization
 
 
-__all__ = ["Classifier", "build_model"]
+__all__ = ["PixelClassifier", "build_model"]
 
 _log = logging.getLogger(__name__)
 
 
-class Classifier(nn.Module):
+class PixelClassifier(nn.Module):
     """A network behind its normalization: images in [0, 1] to logits.
 
     The constants are no part of the state, so `network.state_dict()` has the architecture's own names.
@@ -48,8 +49,13 @@ class Classifier(nn.Module):
         logits: Tensor = self.network((x - self.mean) / self.std)
         return logits
 
+    @property
+    def constants(self) -> Constants:
+        """By what images are normalized."""
+        return Constants(tuple(self.mean.flatten().tolist()), tuple(self.std.flatten().tolist()))
+
     def load(self, state: State) -> None:
-        """Take over parameters and buffers, under the network's names or those of `adapters`.
+        """Take over parameters and buffers, under the network's names or those in `key_maps`.
 
         Normalization constants that the checkpoint holds replace the classifier's; a checkpoint without any brings back
         those it was built with.
@@ -90,7 +96,7 @@ def build_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     **options: Any,
-) -> Classifier:
+) -> PixelClassifier:
     """A classifier on [0, 1] pixels, in evaluation mode.
 
     Args:
@@ -99,7 +105,7 @@ def build_model(
             it, and the function called with `num_classes` and the options. It returns an `nn.Module` that takes images
             in [0, 1]: no normalization is added.
         num_classes: Number of logits.
-        state: Parameters and buffers, under the network's names or those that `adapters` knows; without it the network
+        state: Parameters and buffers, under the network's names or those that `key_maps` knows; without it the network
             is initialized at random.
         mean: Mean of each channel that is subtracted from images in [0, 1]; by default that of the architecture.
             Many robust checkpoints take the pixels as they are: `mean=(0,)`, `std=(1,)`.
@@ -113,11 +119,13 @@ def build_model(
         Mismatch: `state` does not fit, or was trained with another normalization than the one given.
     """
     if is_file_name(name):
-        model = Classifier(network_from_file(name, num_classes, options), *_chosen((0.0,), (1.0,), mean, std, None))
+        model = PixelClassifier(
+            network_from_file(name, num_classes, options), *_chosen((0.0,), (1.0,), mean, std, None)
+        )
     else:
         network = _from_timm(name, num_classes, options)
         own = _normalization(network, options.get("in_chans"))
-        model = Classifier(network, *_chosen(*own, mean, std, len(own[0])))
+        model = PixelClassifier(network, *_chosen(*own, mean, std, len(own[0])))
     model.eval()
     if state is None:
         return model

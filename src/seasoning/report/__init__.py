@@ -1,11 +1,11 @@
 """Reports: everything a run can say, read from its store alone; no torch."""
 
-from seasoning.report.files import write_report
-from seasoning.report.needs import Contender, Wanted, contenders, specific_soups, union_soup, wanted
+from seasoning.report.contenders import Contender, Wanted, contenders, specific_soups, union_soup, wanted
 from seasoning.report.page import write_page
 from seasoning.report.results import CLEAN, Results
 from seasoning.report.tables import Row, Table, shifts_table, threats_table
 from seasoning.report.verdicts import comparisons, shift_verdict, verdict
+from seasoning.report.write import write_report
 
 
 __all__ = [

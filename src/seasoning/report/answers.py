@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 from seasoning import metrics
 from seasoning.metrics import Estimate
 from seasoning.outcomes import ModelKey
+from seasoning.report.contenders import is_alone
 from seasoning.report.costs import Grid
-from seasoning.report.needs import is_alone
 from seasoning.report.results import Results
 from seasoning.report.tables import percent, points, spoken_weights
 

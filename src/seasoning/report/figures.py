@@ -1,251 +1,351 @@
-"""Pictures of numbers that are given: nothing here knows of a run."""
+"""The figures of a run: each from the store alone, each with its points; what a run has no numbers for is left out."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import combinations
+from math import isclose
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from seasoning import metrics
 from seasoning.metrics import Estimate
-from seasoning.report.style import DASHES, HATCHES, INK, MAP, MARKERS, PALETTE
+from seasoning.outcomes import Outcomes
+from seasoning.report.contenders import contenders, single_soup, union_soup
+from seasoning.report.plots import (
+    Line,
+    Panel,
+    Spot,
+    composition_figure,
+    intervals_figure,
+    lines_figure,
+    pareto_figure,
+    ternary_figure,
+)
+from seasoning.report.results import CLEAN, Results
+from seasoning.report.style import Drawing
+from seasoning.report.tables import Table, spoken_weights, threats_table
+from seasoning.selection import Candidate, accuracy_on, choose, union_over
+from seasoning.threat import Threat
 
 
-__all__ = [
-    "Line",
-    "Panel",
-    "Spot",
-    "composition_figure",
-    "intervals_figure",
-    "lines_figure",
-    "pareto_figure",
-    "ternary_figure",
-]
+__all__ = ["drawings", "front", "numbers", "regret"]
 
-# More dots than this are drawn as one picture inside the figure.
-_DOTS = 600
+_TOP = 5
+_DRAWS = 200
+_SEVERITY = re.compile(r"(?P<corruption>.+)[/:](?P<severity>[1-9])$")
 
 
-class Line(NamedTuple):
-    """A curve: its name, where it was measured, and what was measured there."""
-
-    name: str
-    places: Sequence[float]
-    estimates: Sequence[Estimate]
-
-
-class Panel(NamedTuple):
-    """A part of a figure with curves: its title, the name of its horizontal axis, its curves."""
-
-    title: str
-    axis: str
-    lines: Sequence[Line]
+def drawings(results: Results) -> list[Drawing]:
+    """Every figure that the run has the numbers for, in the order of the page."""
+    made = [*_ternaries(results), _lines(results), _pareto(results), _union_intervals(results)]
+    made += [_composition(results), _ladder(results), _regret(results), _training(results)]
+    return [each for each in made if each is not None]
 
 
-class Spot(NamedTuple):
-    """A model in a scatter: its name, empty for one of many, and two numbers."""
+def numbers(results: Results, candidate: Candidate) -> dict[str, Estimate]:
+    """Clean, per-threat and union accuracy of one soup on the selection split; without threats clean and shifts."""
+    attacked = [candidate.outcomes[threat] for threat in results.threats]
+    if not attacked:
+        return {task: metrics.accuracy(rows) for task, rows in candidate.outcomes.items()}
+    found = {CLEAN: metrics.accuracy(attacked[0])}
+    found |= {threat: metrics.robust_accuracy(candidate.outcomes[threat]) for threat in results.threats}
+    return found | {"union": metrics.union_accuracy(*attacked)}
 
-    name: str
-    x: Estimate
-    y: Estimate
+
+def front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Places of the points that no other one matches in one number and beats in the other."""
+    order = sorted(range(len(points)), key=lambda place: (-points[place][0], -points[place][1], place))
+    kept, highest = [], -np.inf
+    for place in order:
+        if points[place][1] > highest:
+            kept.append(place)
+            highest = points[place][1]
+    return kept
 
 
-def ternary_figure(
-    values: Mapping[tuple[float, ...], float], corners: Sequence[str], title: str, chosen: tuple[float, ...] | None
-) -> Figure:
-    """A number over the soups of three ingredients, as a coloured triangle (Figure 10 of the paper).
+def _asked(results: Results) -> tuple[str, ...]:
+    """The tasks that the maps show: the threats, or without any the clean set and its shifts."""
+    return results.threats or (CLEAN, *results.shifts)
+
+
+def _chosen(results: Results) -> tuple[float, ...] | None:
+    """The weights that the maps mark."""
+    if not results.candidates(_asked(results)):
+        return None
+    return (union_soup(results) if results.threats else single_soup(results)).weights
+
+
+def _corners(results: Results) -> tuple[int, ...] | None:
+    """Places of the three ingredients of a triangle: all, or the robust ones where there are three of them."""
+    count, robust = len(results.ingredients), results.robust_count
+    return tuple(range(3)) if count == 3 or (robust == 3 and results.threats) else None
+
+
+def _ternaries(results: Results) -> Iterator[Drawing]:
+    corners = _corners(results)
+    if corners is None:
+        return
+    names = [results.ingredients[place].name for place in corners]
+    inside = {
+        tuple(each.weights[place] for place in corners): numbers(results, each)
+        for each in results.candidates(_asked(results))
+        if isclose(sum(each.weights[place] for place in corners), 1) and min(each.weights) >= 0
+    }
+    if len(inside) < 3:
+        return
+    chosen = _chosen(results)
+    mark = None if chosen is None else tuple(chosen[place] for place in corners)
+    for column in next(iter(inside.values())):
+        values = {weights: each[column].value for weights, each in inside.items()}
+        yield Drawing(
+            f"ternary-{_word(column)}",
+            column,
+            f"{column} accuracy of the soups of {', '.join(names)} on the selection split",
+            (*names, "accuracy", "low", "high"),
+            [(*weights, *each[column][:3]) for weights, each in inside.items()],
+            partial(ternary_figure, values, names, column, mark if mark in inside else None),
+        )
+
+
+def _lines(results: Results) -> Drawing | None:
+    """Soups of two ingredients, from the one to the other and beyond."""
+    panels, points = [], []
+    for one, other in combinations(range(len(results.ingredients)), 2):
+        between = sorted(
+            (each.weights[other], numbers(results, each))
+            for each in results.candidates(_asked(results))
+            if isclose(each.weights[one] + each.weights[other], 1)
+            and not any(weight for place, weight in enumerate(each.weights) if place not in (one, other))
+        )
+        if len(between) < 3:
+            continue
+        first, second = results.ingredients[one].name, results.ingredients[other].name
+        shares = [share for share, _ in between]
+        lines = [Line(column, shares, [each[column] for _, each in between]) for column in between[0][1]]
+        panels.append(Panel(f"{first} to {second}", f"weight of {second}", lines))
+        points += [(first, second, line.name, *row) for line in lines for row in _rows(line)]
+    if not panels:
+        return None
+    return Drawing(
+        "lines",
+        "Between two ingredients",
+        "Accuracy on the selection split of the soups of two ingredients against the weight of the second, 95 % bands",
+        ("first", "second", "column", "weight", "accuracy", "low", "high"),
+        points,
+        partial(lines_figure, panels, "accuracy, %", (0.0, 1.0)),
+    )
+
+
+def _pareto(results: Results) -> Drawing | None:
+    """Clean accuracy against that under all threats, or against the mean of the shifts."""
+    candidates = results.candidates((CLEAN, *_asked(results)))
+    if len(candidates) < 3 or not (results.threats or results.shifts):
+        return None
+
+    def spot(name: str, outcomes: Mapping[str, Outcomes]) -> Spot:
+        if results.threats:
+            return Spot(
+                name,
+                metrics.accuracy(outcomes[CLEAN]),
+                metrics.union_accuracy(*[outcomes[threat] for threat in results.threats]),
+            )
+        # A bootstrap for each of thousands of dots would take minutes; the crowd is drawn without intervals.
+        columns = [metrics.clean_column(outcomes[shift]) for shift in results.shifts]
+        value = float(np.mean([right.mean() for _, right in columns]))
+        mean = metrics.mean_accuracy(*columns) if name else Estimate(value, value, value, len(columns[0][0]))
+        return Spot(name, metrics.accuracy(outcomes[CLEAN]), mean)
+
+    crowd = [spot("", each.outcomes) for each in candidates]
+    best = front([(each.x.value, each.y.value) for each in crowd])
+    by_weights = {each.weights: each.outcomes for each in candidates}
+    alone = {each.name: np.eye(len(results.ingredients))[place] for place, each in enumerate(results.ingredients)}
+    asked = {name: tuple(weights.tolist()) for name, weights in alone.items()}
+    if (chosen := _chosen(results)) is not None:
+        asked["chosen soup"] = chosen
+    named = [spot(name, by_weights[weights]) for name, weights in asked.items() if weights in by_weights]
+    what = "union of the threats" if results.threats else "mean of the shifts"
+    return Drawing(
+        "pareto",
+        "Clean accuracy against robustness" if results.threats else "Clean accuracy against the shifts",
+        f"Every soup on the selection split: clean accuracy against the {what}; the soups that no other beats in both "
+        "are joined, named models have 95 % intervals",
+        ("soup", "clean", f"{what}", "undominated"),
+        [
+            (spoken_weights(results, each.weights), dot.x.value, dot.y.value, int(place in best))
+            for place, (each, dot) in enumerate(zip(candidates, crowd, strict=True))
+        ],
+        partial(pareto_figure, crowd, [crowd[place] for place in best], named, "clean, %", f"{what}, %"),
+    )
+
+
+def _union_intervals(results: Results) -> Drawing | None:
+    if not results.threats:
+        return None
+    table: Table = threats_table(results)
+    union = {row.name: cell for row in table.rows if (cell := row.cells[-1]) is not None}
+    if not union:
+        return None
+    return Drawing(
+        "union",
+        "Union accuracy of every model",
+        "Union accuracy of every model with its interval; the numbers stand in the table of threats",
+        ("model", "accuracy", "low", "high"),
+        [(name, *each[:3]) for name, each in union.items()],
+        partial(intervals_figure, union, "union accuracy on the test split, %, with 95 % intervals", "union soup"),
+    )
+
+
+def _composition(results: Results) -> Drawing | None:
+    """The weights of the five best soups of every data set, threat, corruption and severity."""
+    panels: dict[str, dict[str, list[tuple[float, ...]]]] = {}
+    for task in results.tasks:
+        candidates = results.candidates((task,))
+        if len(candidates) < 2:
+            continue
+        objective = union_over((task,)) if task in results.threats else accuracy_on(task)
+        soups = [each.weights for each in choose(candidates, objective, _TOP)]
+        split = _SEVERITY.match(task) if task not in results.threats else None
+        title = "under the threats" if task in results.threats else "clean and under the shifts"
+        if split:
+            panels.setdefault(split["corruption"], {})[split["severity"]] = soups
+        else:
+            panels.setdefault(title, {})[task] = soups
+    if results.threats and len(candidates := results.candidates(results.threats)) > 1:
+        best = choose(candidates, union_over(results.threats), _TOP)
+        panels["under the threats"]["union"] = [each.weights for each in best]
+    if not panels:
+        return None
+    names = [each.name for each in results.ingredients]
+    return Drawing(
+        "composition",
+        "What the best soups are made of",
+        f"Weights of the {_TOP} best soups on the selection split, one bar each, for every data set and threat",
+        ("group", "task", "rank", *names),
+        [
+            (title, task, rank, *weights)
+            for title, groups in panels.items()
+            for task, soups in groups.items()
+            for rank, weights in enumerate(soups, 1)
+        ],
+        partial(composition_figure, panels, names),
+    )
+
+
+def _ladder(results: Results) -> Drawing | None:
+    """Robust accuracy against the radius, where a norm was measured at two or more."""
+    panels: dict[str, list[Line]] = {}
+    for each in contenders(results):
+        clean = results.outcomes(each.model, "test", CLEAN)
+        steps: dict[str, dict[float, Estimate]] = {}
+        for text, outcomes in results.radii(each.model, "test"):
+            threat = Threat.parse(text)
+            steps.setdefault(threat.norm, {})[threat.eps] = metrics.robust_accuracy(outcomes)
+        for norm, found in steps.items():
+            if len(found) > 1:
+                ladder = found if clean is None else {0.0: metrics.accuracy(clean)} | found
+                places = sorted(ladder)
+                panels.setdefault(norm, []).append(Line(each.name, places, [ladder[place] for place in places]))
+    if not panels:
+        return None
+    return Drawing(
+        "ladder",
+        "Robust accuracy against the radius",
+        "Robust accuracy on the test split against the radius of each threat, 95 % bands; at radius 0 it is clean",
+        ("norm", "model", "eps", "accuracy", "low", "high"),
+        [(norm, line.name, *row) for norm, lines in panels.items() for line in lines for row in _rows(line)],
+        partial(lines_figure, [Panel(norm, "radius", lines) for norm, lines in panels.items()], "robust accuracy, %"),
+    )
+
+
+def regret(right: np.ndarray, counts: Sequence[int], draws: int, seed: int) -> list[Estimate]:
+    """How much worse than the best soup the one is that fewer images choose.
 
     Args:
-        values: Three weights to a share in [0, 1].
-        corners: Names of the ingredients.
-        title: What is shown.
-        chosen: The weights to mark.
+        right: Which soups are right on which images, `(soups, images)`; shares in [0, 1] for means.
+        counts: How many images choose.
+        draws: How many random choices of images are tried for each count.
+        seed: Seed of the draws.
+
+    Returns:
+        For each count the mean regret on all images, and the range of the middle 95 % of the draws.
     """
-    figure = Figure(figsize=(3.3, 3.2), layout="constrained")
-    # mpltern adds its methods to the axes at run time.
-    axes: Any = figure.add_subplot(projection="ternary", ternary_sum=1.0)
-    top, left, right = zip(*values, strict=True)
-    percents = [100 * value for value in values.values()]
-    if len(set(percents)) > 1 and len(values) > 3:
-        drawn = axes.tricontourf(top, left, right, percents, levels=12, cmap=MAP)
-        bar = figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.75, pad=0.06)
-        bar.locator = MaxNLocator(4)
-        bar.update_ticks()
-        bar.outline.set_visible(False)
-    axes.scatter(
-        top,
-        left,
-        right,
-        s=4,
-        color="white",
-        edgecolors="black",
-        linewidths=0.3,
-        clip_on=False,
-        zorder=4,
-        rasterized=len(values) > _DOTS,
+    random = np.random.default_rng(seed)
+    scores = right.mean(axis=1)
+    found = []
+    for count in counts:
+        rows = np.array([random.permutation(right.shape[1])[:count] for _ in range(draws)])
+        picks = np.array([right[:, each].mean(axis=1).argmax() for each in rows])
+        lost = scores.max() - scores[picks]
+        low, high = np.percentile(lost, [2.5, 97.5])
+        found.append(Estimate(float(lost.mean()), float(low), float(high), count))
+    return found
+
+
+def _regret(results: Results) -> Drawing | None:
+    lines = []
+    for name, right in _columns(results).items():
+        images = right.shape[1]
+        counts = [count for count in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if count < images]
+        if counts and len(right) > 1:
+            lines.append(Line(name, counts, regret(right, counts, _DRAWS, results.seed)))
+    if not lines:
+        return None
+    return Drawing(
+        "regret",
+        "How many images a choice needs",
+        "Loss of accuracy on all selection images when only N of them choose the soup: mean and middle 95 % of "
+        f"{_DRAWS} random choices",
+        ("objective", "images", "regret", "low", "high"),
+        [(line.name, *row) for line in lines for row in _rows(line)],
+        partial(lines_figure, [Panel("", "images that choose", lines)], "regret, points"),
     )
-    if chosen is not None:
-        shares = [[share] for share in chosen]
-        axes.scatter(*shares, marker="*", s=130, color="white", edgecolors="black", zorder=5, clip_on=False)
-    for corner, axis, write in zip(
-        corners,
-        (axes.taxis, axes.laxis, axes.raxis),
-        (axes.set_tlabel, axes.set_llabel, axes.set_rlabel),
-        strict=True,
-    ):
-        write(corner)
-        axis.set_label_rotation_mode("horizontal")
-        axis.set_ticks([])
-    axes.set_title(f"{title}: {min(percents):.1f} to {max(percents):.1f} %", loc="center")
-    return figure
 
 
-def intervals_figure(estimates: Mapping[str, Estimate], title: str, marked: str) -> Figure:
-    """Numbers with their intervals, one line each, the marked one set off."""
-    figure = Figure(figsize=(6.4, 0.6 + 0.3 * len(estimates)), layout="constrained")
-    axes = figure.add_subplot()
-    for place, (name, each) in enumerate(reversed(list(estimates.items()))):
-        color, marker = (PALETTE[1], "D") if name == marked else (PALETTE[0], "o")
-        axes.plot([100 * each.low, 100 * each.high], [place, place], color=color, linewidth=1.6)
-        axes.plot([100 * each.value], [place], marker=marker, color=color, markersize=6)
-    axes.set_yticks(range(len(estimates)), list(estimates)[::-1])
-    axes.set_xlabel(title)
-    axes.set_xlim(left=0)
-    axes.grid(visible=False, axis="y")
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(left=False)
-    return figure
+def _columns(results: Results) -> dict[str, np.ndarray]:
+    """Right and wrong of every soup on every selection image: for the union, and for the mean over the shifts."""
+    found = {}
+    if results.threats and (candidates := results.candidates(results.threats)):
+        rows = [metrics.union_column(*[each.outcomes[threat] for threat in results.threats])[1] for each in candidates]
+        found["union"] = np.array(rows, dtype=np.float32)
+    tasks = (CLEAN, *results.shifts)
+    candidates = results.candidates(tasks)
+    if candidates and len({len(each.outcomes[task]) for each in candidates for task in tasks}) == 1:
+        means = [
+            np.mean([metrics.clean_column(each.outcomes[task])[1] for task in tasks], axis=0) for each in candidates
+        ]
+        found["mean of clean and shifts" if results.shifts else CLEAN] = np.array(means, dtype=np.float32)
+    return found
 
 
-def lines_figure(panels: Sequence[Panel], vertical: str, marks: Sequence[float] = ()) -> Figure:
-    """Curves with their 95 % intervals as bands, panels side by side; `marks` are places on the horizontal axis."""
-    across = min(len(panels), 3)
-    down = -(-len(panels) // across)
-    figure = Figure(figsize=(max(2.6 * across, 4.2), 2.5 * down + 0.5), layout="constrained")
-    grid = figure.subplots(down, across, sharey=True, squeeze=False)
-    names = list(dict.fromkeys(line.name for panel in panels for line in panel.lines))
-    handles: dict[str, Any] = {}
-    for axes, panel in zip(grid.flat, panels, strict=False):
-        for line in panel.lines:
-            number = names.index(line.name) % len(PALETTE)
-            low, value, high = (
-                [100 * getattr(each, name) for each in line.estimates] for name in ("low", "value", "high")
-            )
-            axes.fill_between(line.places, low, high, color=PALETTE[number], alpha=0.15, linewidth=0)
-            (handles[line.name],) = axes.plot(
-                line.places,
-                value,
-                color=PALETTE[number],
-                linestyle=DASHES[number],
-                marker=MARKERS[number],
-                markersize=3.5 if len(value) < 20 else 0,
-                label=line.name,
-            )
-        for mark in marks:
-            axes.axvline(mark, color=INK, linewidth=0.8, alpha=0.5)
-        axes.set_title(panel.title)
-        axes.set_xlabel(panel.axis)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(vertical)
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(names), 4), handlelength=2.6
+def _training(results: Results) -> Drawing | None:
+    panels, points = [], []
+    for each in (*results.ingredients, *results.baselines):
+        lines = []
+        for name in (CLEAN, "robust"):
+            known = [(step.epoch, value) for step in each.curve if (value := getattr(step, name)) is not None]
+            if known:
+                epochs, values = zip(*known, strict=True)
+                lines.append(Line(name, epochs, [Estimate(value, value, value, 0) for value in values]))
+        if lines:
+            panels.append(Panel(each.name, "epoch", lines))
+            points += [(each.name, line.name, *row[:2]) for line in lines for row in _rows(line)]
+    if not panels:
+        return None
+    return Drawing(
+        "training",
+        "Trainings",
+        "Clean and robust accuracy on the validation split after every epoch of every training",
+        ("model", "column", "epoch", "accuracy"),
+        points,
+        partial(lines_figure, panels, "accuracy on validation, %"),
     )
-    return figure
 
 
-def composition_figure(
-    panels: Mapping[str, Mapping[str, Sequence[tuple[float, ...]]]], ingredients: Sequence[str]
-) -> Figure:
-    """Weights of the best soups as stacked bars (Figure 11 of the paper).
-
-    Args:
-        panels: Title of a panel to its groups; a group's name (a data set, or a severity) to its best soups.
-        ingredients: Names of the weights.
-    """
-    across = 1 if len(panels) <= 2 else 3
-    down = -(-len(panels) // across)
-    figure = Figure(figsize=(7.6, 2.1 * down + 0.8), layout="constrained")
-    grid = figure.subplots(down, across, sharey=True, squeeze=False)
-    for axes, (title, groups) in zip(grid.flat, panels.items(), strict=False):
-        middles = []
-        for number, soups in enumerate(groups.values()):
-            start = number * (max(map(len, groups.values())) + 1)
-            places = np.arange(start, start + len(soups))
-            middles.append(float(places.mean()))
-            _bars(axes, places, np.array(soups))
-        axes.set_xticks(middles, list(groups))
-        axes.tick_params(bottom=False)
-        axes.set_title(title)
-        axes.grid(visible=False, axis="x")
-        axes.set_axisbelow(True)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("weight")
-    handles = grid[0, 0].containers[: len(ingredients)]
-    figure.legend(list(handles), list(ingredients), loc="outside lower center", ncols=min(len(ingredients), 6))
-    return figure
+def _rows(line: Line) -> list[tuple[float, float, float, float]]:
+    return [(place, *each[:3]) for place, each in zip(line.places, line.estimates, strict=True)]
 
 
-def _bars(axes: Any, places: Any, soups: Any) -> None:
-    """One bar for each soup; negative weights hang below zero."""
-    up, down = np.zeros(len(places)), np.zeros(len(places))
-    for number, weights in enumerate(soups.T):
-        number %= len(PALETTE)
-        axes.bar(
-            places,
-            weights,
-            0.86,
-            bottom=np.where(weights >= 0, up, down),
-            color=PALETTE[number],
-            hatch=HATCHES[number],
-            edgecolor="white",
-            linewidth=0,
-        )
-        up, down = up + np.maximum(weights, 0), down + np.minimum(weights, 0)
-
-
-def pareto_figure(
-    crowd: Sequence[Spot], front: Sequence[Spot], named: Sequence[Spot], horizontal: str, vertical: str
-) -> Figure:
-    """All soups by two numbers, the ones that no other beats in both joined, named models with their intervals."""
-    figure = Figure(figsize=(6.0, 4.0), layout="constrained")
-    axes = figure.add_subplot()
-    axes.scatter(
-        [100 * each.x.value for each in crowd],
-        [100 * each.y.value for each in crowd],
-        s=14,
-        color=PALETTE[5],
-        alpha=0.65,
-        linewidths=0,
-        rasterized=len(crowd) > _DOTS,
-        label="soups",
-    )
-    edge = sorted(front, key=lambda each: each.x.value)
-    axes.plot(
-        [100 * each.x.value for each in edge],
-        [100 * each.y.value for each in edge],
-        color=PALETTE[0],
-        marker="o",
-        markersize=3.5,
-        label="no soup is better in both",
-    )
-    for place, each in enumerate(named):
-        x, y = 100 * each.x.value, 100 * each.y.value
-        axes.errorbar(
-            [x],
-            [y],
-            xerr=[[max(x - 100 * each.x.low, 0)], [max(100 * each.x.high - x, 0)]],
-            yerr=[[max(y - 100 * each.y.low, 0)], [max(100 * each.y.high - y, 0)]],
-            fmt=MARKERS[(place + 1) % len(MARKERS)],
-            color=PALETTE[1] if place == len(named) - 1 else INK,
-            markersize=6,
-            linewidth=0.8,
-            label=each.name,
-        )
-    axes.set_xlabel(horizontal)
-    axes.set_ylabel(vertical)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
-    return figure
+def _word(text: str) -> str:
+    """A name for a file."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")

@@ -11,13 +11,13 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from seasoning import metrics
-from seasoning.files import replacing
+from seasoning.atomic import replacing
 from seasoning.metrics import Estimate
 from seasoning.report.answers import Answer, answer_tables, answers, told
+from seasoning.report.contenders import missing, single_soup, specific_soups, union_soup
 from seasoning.report.costs import cost_tables, spent
-from seasoning.report.drawings import drawings
 from seasoning.report.explorer import UNION, Board, Column, board, mix_command, payload
-from seasoning.report.needs import missing, single_soup, specific_soups, union_soup
+from seasoning.report.figures import drawings
 from seasoning.report.published import published_tables
 from seasoning.report.results import CLEAN, Results
 from seasoning.report.style import inline_svg
@@ -169,7 +169,7 @@ def _hero(results: Results, threats: Table | None) -> dict[str, Any]:
     rows = {row.name: row.cells for row in table.rows}
     alone = [(each.name, rows[each.name][-1]) for each in results.ingredients if each.name in rows]
     known = [(rival, cell) for rival, cell in alone if cell is not None]
-    goal = "under all threats at once" if results.threats else "over all data sets"
+    objective = "under all threats at once" if results.threats else "over all data sets"
     return _screen(
         results,
         question="Is one soup more robust to all threats at once than any of its ingredients?"
@@ -177,7 +177,7 @@ def _hero(results: Results, threats: Table | None) -> dict[str, Any]:
         else "Is one soup better over all data sets than any of its ingredients?",
         answer=verdict(results) if results.threats else shift_verdict(results),
         weights=choice.weights if choice else None,
-        why=f"Of {len(results.candidates(tasks))} soups tried it was right most often {goal}",
+        why=f"Of {len(results.candidates(tasks))} soups tried it was right most often {objective}",
         score=choice.score if choice else None,
         what="union accuracy" if results.threats else "mean accuracy",
         number=rows[name][-1] if name in rows else None,

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from seasoning.errors import BadInput
 from seasoning.outcomes import Measurement
-from seasoning.report.setting import CLEAN, Epoch, Ingredient, Place, Setting
-from seasoning.store import Store
+from seasoning.report.setting import CLEAN, Epoch, Ingredient, Setting, TaskSamples
+from seasoning.store.database import Store
 
 
 __all__ = ["read_setting"]
@@ -51,7 +51,7 @@ def _demo(store: Store, spec: dict[str, Any]) -> Setting:
         shifts=shifts,
         sizes={part: spec["data"][part] for part in parts},
         places={
-            (part, task): Place(
+            (part, task): TaskSamples(
                 f"{source}/{part}/{task}" if task in shifts else f"{source}/{part}",
                 task if task in threats else None,
                 attacks.get(task),
@@ -129,7 +129,7 @@ def _search(store: Store) -> Setting:
         shifts=tuple(label for label in clean if label != CLEAN),
         sizes={part: len(known.get(main, ())) for part, known in ids.items()},
         places={
-            (part, label): Place(_samples(name, part, main), threat, attack, known[name])
+            (part, label): TaskSamples(_samples(name, part, main), threat, attack, known[name])
             for part, known in ids.items()
             for label, (name, threat, attack) in tasks.items()
             if name in known

@@ -11,9 +11,9 @@ import numpy as np
 
 from seasoning.outcomes import Measurement, ModelKey, Outcomes
 from seasoning.report.reading import read_setting
-from seasoning.report.setting import CLEAN, Ingredient, Place, Setting
+from seasoning.report.setting import CLEAN, Ingredient, Setting, TaskSamples
 from seasoning.selection import Candidate
-from seasoning.store import Store
+from seasoning.store.database import Store
 
 
 __all__ = ["CLEAN", "Ingredient", "Results"]
@@ -150,7 +150,7 @@ class Results:
     def _key(self, marks: Sequence[str], weights: Sequence[float], kind: str) -> ModelKey:
         return replace(ModelKey.of(marks, weights, kind), policy=self.setting.policy)
 
-    def _rows(self, asked: Measurement, place: Place) -> Outcomes | None:
+    def _rows(self, asked: Measurement, place: TaskSamples) -> Outcomes | None:
         """The rows of a part; `None` while any is missing."""
         whole = place.ids is None
         known = (asked, b"" if place.ids is None else place.ids.tobytes())

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-__all__ = ["CLEAN", "Epoch", "Ingredient", "Place", "Setting"]
+__all__ = ["CLEAN", "Epoch", "Ingredient", "Setting", "TaskSamples"]
 
 CLEAN = "clean"
 
@@ -46,7 +46,7 @@ class Ingredient(NamedTuple):
     curve: tuple[Epoch, ...]
 
 
-class Place(NamedTuple):
+class TaskSamples(NamedTuple):
     """Where the store has a task of a part of the data.
 
     Args:
@@ -97,7 +97,7 @@ class Setting(NamedTuple):
     threats: tuple[str, ...]
     shifts: tuple[str, ...]
     sizes: dict[str, int]
-    places: Mapping[tuple[str, str], Place]
+    places: Mapping[tuple[str, str], TaskSamples]
     attacks: dict[str, str]
     confirming: dict[str, str]
     classes: int | None

@@ -11,7 +11,7 @@ import matplotlib
 import mpltern  # noqa: F401  registers the ternary projection
 from matplotlib.figure import Figure
 
-from seasoning.files import replacing
+from seasoning.atomic import replacing
 
 
 __all__ = ["DASHES", "FIGURE_FORMATS", "HATCHES", "INK", "MAP", "MARKERS", "PALETTE", "Drawing", "inline_svg", "save"]

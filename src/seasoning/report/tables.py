@@ -6,9 +6,9 @@ from typing import NamedTuple
 from seasoning import metrics
 from seasoning.metrics import Estimate
 from seasoning.outcomes import ModelKey
-from seasoning.report.compare import Entry, shown_best
-from seasoning.report.needs import TOP, Contender, contenders, specific_soups, top_single, top_specific
+from seasoning.report.contenders import TOP, Contender, contenders, specific_soups, top_single, top_specific
 from seasoning.report.results import CLEAN, Results
+from seasoning.report.significance import Entry, shown_best
 
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from seasoning import metrics
 from seasoning.metrics import Estimate
 from seasoning.outcomes import ModelKey, Outcomes
-from seasoning.report.needs import best_ingredient, contenders, is_alone, single_soup, union_soup
+from seasoning.report.contenders import best_ingredient, contenders, is_alone, single_soup, union_soup
 from seasoning.report.results import CLEAN, Results
 from seasoning.report.tables import points
 

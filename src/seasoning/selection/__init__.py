@@ -1,7 +1,7 @@
 """Selection: what a soup should be best at, which one is, and what it is worth on samples that did not choose it."""
 
-from seasoning.selection.choosing import Candidate, Choice, choose, pareto_front, require_comparable, scope
-from seasoning.selection.judging import (
+from seasoning.selection.choose import Candidate, Choice, choose, pareto_front, require_comparable, scope
+from seasoning.selection.judge import (
     Comparison,
     Judged,
     Regret,
@@ -11,7 +11,7 @@ from seasoning.selection.judging import (
     judge,
     regret_curve,
 )
-from seasoning.selection.objectives import Limit, Objective, Term, accuracy_on, mean_over, mix_of, union_over
+from seasoning.selection.objectives import Limit, SearchObjective, Term, accuracy_on, mean_over, mix_of, union_over
 
 
 __all__ = [
@@ -20,8 +20,8 @@ __all__ = [
     "Comparison",
     "Judged",
     "Limit",
-    "Objective",
     "Regret",
+    "SearchObjective",
     "Term",
     "accuracy_on",
     "best_probabilities",

@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 
 from seasoning import metrics
 from seasoning.errors import BadInput
-from seasoning.outcomes import Outcomes
+from seasoning.outcomes import Measured
 
 
-__all__ = ["Limit", "Objective", "Term", "accuracy_on", "mean_over", "mix_of", "union_over"]
-
-Answer = Mapping[str, Outcomes]
+__all__ = ["Limit", "SearchObjective", "Term", "accuracy_on", "mean_over", "mix_of", "union_over"]
 
 
 class Term(NamedTuple):
@@ -54,18 +52,18 @@ class Limit(NamedTuple):
         """What it is about, in names."""
         return (self.name,) if self.name else self.tasks
 
-    def objective(self) -> "Objective":
+    def objective(self) -> "SearchObjective":
         """The score that it limits."""
         terms = tuple(Term(tasks, 1 / len(self.parts)) for tasks in self.parts)
-        return Objective(" and ".join(self.told), terms)
+        return SearchObjective(" and ".join(self.told), terms)
 
-    def share(self, outcomes: Answer) -> float:
+    def share(self, outcomes: Measured) -> float:
         """The share that it limits."""
         return sum(_share(tasks, outcomes) for tasks in self.parts) / len(self.parts)
 
 
 @dataclass(frozen=True, slots=True)
-class Objective:
+class SearchObjective:
     """What to be best at.
 
     Args:
@@ -97,18 +95,18 @@ class Objective:
     def _looked_at(self) -> list[tuple[str, ...]]:
         return [*(term.tasks for term in self.terms), *(part for limit in self.limits for part in limit.parts)]
 
-    def score(self, outcomes: Answer) -> float:
+    def score(self, outcomes: Measured) -> float:
         """The weighted sum of the terms; where a limit is missed, minus what is lacking, so below every other soup."""
         lacking = sum(max(0.0, limit.least - limit.share(outcomes)) for limit in self.limits)
         if lacking > 0:
             return -lacking
         return sum(term.weight * _share(term.tasks, outcomes) for term in self.terms)
 
-    def feasible(self, outcomes: Answer) -> bool:
+    def feasible(self, outcomes: Measured) -> bool:
         """Whether a soup keeps to the limits on these samples."""
         return all(limit.share(outcomes) >= limit.least for limit in self.limits)
 
-    def shortfall(self, outcomes: Answer) -> float:
+    def shortfall(self, outcomes: Measured) -> float:
         """By how many standard errors the limits are missed, 0 where none is."""
         worst = 0.0
         for limit in self.limits:
@@ -118,7 +116,7 @@ class Objective:
             worst = max(worst, (limit.least - values.mean()) / np.sqrt(padded.var() / len(values)))
         return float(worst)
 
-    def values(self, outcomes: Answer) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def values(self, outcomes: Measured) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Base images, ascending, and a number for each, whose mean is the score of soups that miss no limit."""
         columns = self.columns(outcomes)
         ids = reduce(np.union1d, [ids for ids, _ in columns])
@@ -127,15 +125,15 @@ class Objective:
             values[np.searchsorted(ids, own)] += term.weight * len(ids) / len(own) * right
         return ids, values
 
-    def columns(self, outcomes: Answer) -> list[metrics.Column]:
+    def columns(self, outcomes: Measured) -> list[metrics.Column]:
         """For each term the ids of its samples, and which are right on all of its tasks."""
         return [_column(term.tasks, outcomes) for term in self.terms]
 
-    def estimate(self, outcomes: Answer) -> metrics.Estimate:
+    def estimate(self, outcomes: Measured) -> metrics.Estimate:
         """The weighted sum of the terms with its 95 % interval, limits or not."""
         return metrics.weighted_accuracy(self.columns(outcomes), [term.weight for term in self.terms])
 
-    def difference(self, first: Answer, second: Answer) -> metrics.Estimate:
+    def difference(self, first: Measured, second: Measured) -> metrics.Estimate:
         """The score of one soup minus that of another on the same samples, paired, limits or not."""
         one, other = self.columns(first), self.columns(second)
         if len(one) == 1 and self.terms[0].weight == 1:
@@ -143,30 +141,30 @@ class Objective:
         return metrics.weighted_difference(one, other, [term.weight for term in self.terms])
 
 
-def accuracy_on(task: str) -> Objective:
+def accuracy_on(task: str) -> SearchObjective:
     """Accuracy on one data set, clean or under one threat: its specific soup."""
-    return Objective(task, (Term((task,)),))
+    return SearchObjective(task, (Term((task,)),))
 
 
-def mean_over(tasks: Sequence[str], name: str = "mean") -> Objective:
+def mean_over(tasks: Sequence[str], name: str = "mean") -> SearchObjective:
     """Unweighted mean accuracy over tasks: over data sets the single soup of the paper."""
-    return Objective(name, tuple(Term((task,), 1 / len(tasks)) for task in tasks))
+    return SearchObjective(name, tuple(Term((task,), 1 / len(tasks)) for task in tasks))
 
 
-def union_over(tasks: Sequence[str], name: str = "union") -> Objective:
+def union_over(tasks: Sequence[str], name: str = "union") -> SearchObjective:
     """Accuracy under the worst of several threats, each measured as a task of its own."""
-    return Objective(name, (Term(tuple(tasks)),))
+    return SearchObjective(name, (Term(tuple(tasks)),))
 
 
-def mix_of(parts: Mapping[Objective, float], name: str) -> Objective:
+def mix_of(parts: Mapping[SearchObjective, float], name: str) -> SearchObjective:
     """A weighted sum of objectives, under the limits of all of them."""
     terms = tuple(Term(term.tasks, weight * term.weight) for part, weight in parts.items() for term in part.terms)
-    return Objective(name, terms, tuple(dict.fromkeys(limit for part in parts for limit in part.limits)))
+    return SearchObjective(name, terms, tuple(dict.fromkeys(limit for part in parts for limit in part.limits)))
 
 
-def _column(tasks: tuple[str, ...], outcomes: Answer) -> metrics.Column:
+def _column(tasks: tuple[str, ...], outcomes: Measured) -> metrics.Column:
     return metrics.union_column(*[outcomes[task] for task in tasks])
 
 
-def _share(tasks: tuple[str, ...], outcomes: Answer) -> float:
+def _share(tasks: tuple[str, ...], outcomes: Measured) -> float:
     return float(_column(tasks, outcomes)[1].mean())

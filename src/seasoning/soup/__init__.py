@@ -1,27 +1,26 @@
 """Soups: mixing the parameters of ingredients, checking beforehand whether that makes sense, and the ensemble."""
 
-from seasoning.soup.algebra import (
+from seasoning.soup.batch_norm import POLICIES, recalibrate
+from seasoning.soup.ensemble import Ensemble
+from seasoning.soup.layerwise import mix_groups, model_stock
+from seasoning.soup.mix import mix, mix_into
+from seasoning.soup.mix_files import mix_files
+from seasoning.soup.mixability import Mixability, check_mixable
+from seasoning.soup.split_batch_norm import mix_branches
+from seasoning.soup.verify import verify_soup
+from seasoning.soup.weights import (
     average_weights,
     difference_weights,
     line_weights,
-    mix_groups,
-    model_stock,
     parse_weights,
     uniform_weights,
 )
-from seasoning.soup.branches import mix_branches
-from seasoning.soup.buffers import POLICIES, recalibrate
-from seasoning.soup.check import MixReport, check_mixable
-from seasoning.soup.ensemble import Ensemble
-from seasoning.soup.mix import mix, mix_into
-from seasoning.soup.recipe import soup_metadata
-from seasoning.soup.stream import mix_files, verify_soup
 
 
 __all__ = [
     "POLICIES",
     "Ensemble",
-    "MixReport",
+    "Mixability",
     "average_weights",
     "check_mixable",
     "difference_weights",
@@ -34,7 +33,6 @@ __all__ = [
     "model_stock",
     "parse_weights",
     "recalibrate",
-    "soup_metadata",
     "uniform_weights",
     "verify_soup",
 ]

@@ -2,7 +2,7 @@
 
 Products and sums are taken in float64, ingredient after ingredient, and rounded once to the ingredients' type. Each
 element is computed for itself, so the bits do not depend on the pieces in which tensors are walked through; `mix`,
-`mix_into` and `seasoning.soup.stream.mix_files` share the arithmetic and return the same bits.
+`mix_into` and `seasoning.soup.mix_files.mix_files` share the arithmetic and return the same bits.
 
 Sources: Croce et al. 2023, *Seasoning model soups*, section 3; Wortsman et al. 2022, *Model soups*.
 """
@@ -14,9 +14,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from seasoning.checkpoint import State
+from seasoning.checkpoints.load import State
 from seasoning.errors import BadInput, Mismatch
-from seasoning.soup.buffers import geometric_mean, require_policy
+from seasoning.soup.batch_norm import geometric_mean, require_policy
 
 
 __all__ = [

@@ -1,12 +1,13 @@
 """Training: what is lowered, how images are attacked meanwhile, and the resumable loop."""
 
-from seasoning.training.attacking import BATCH_NORMS, TrainingAttack
-from seasoning.training.engine import Trained, train
+from seasoning.training.attack import BATCH_NORMS, TrainingAttack
+from seasoning.training.loop import Trained, train
+from seasoning.training.msd import multi_steepest
 from seasoning.training.objectives import (
     OBJECTIVES,
     Lowered,
-    Objective,
     Outer,
+    TrainingObjective,
     adversarial,
     average,
     eat,
@@ -16,9 +17,8 @@ from seasoning.training.objectives import (
     nominal,
     sat,
 )
-from seasoning.training.report import Report
-from seasoning.training.settings import Settings, require_images
-from seasoning.training.steepest import multi_steepest
+from seasoning.training.optimization import Settings, require_images
+from seasoning.training.progress import TrainingProgress
 from seasoning.training.validation import Scores, validator
 
 
@@ -26,13 +26,13 @@ __all__ = [
     "BATCH_NORMS",
     "OBJECTIVES",
     "Lowered",
-    "Objective",
     "Outer",
-    "Report",
     "Scores",
     "Settings",
     "Trained",
     "TrainingAttack",
+    "TrainingObjective",
+    "TrainingProgress",
     "adversarial",
     "average",
     "eat",

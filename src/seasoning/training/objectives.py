@@ -13,16 +13,16 @@ from torch.nn import functional
 from seasoning import losses
 from seasoning.errors import BadInput, UnknownName
 from seasoning.threat import Threat
-from seasoning.training.attacking import TrainingAttack, attack_batch, attack_mode, require_steps
-from seasoning.training.steepest import multi_steepest
+from seasoning.training.attack import TrainingAttack, attack_batch, attack_mode, require_steps
+from seasoning.training.msd import multi_steepest
 
 
 __all__ = [
     "OBJECTIVES",
     "Drawn",
     "Lowered",
-    "Objective",
     "Outer",
+    "TrainingObjective",
     "adversarial",
     "average",
     "eat",
@@ -54,7 +54,7 @@ class Lowered(NamedTuple):
     state: Mapping[str, float] = NOTHING
 
 
-class Objective(Protocol):
+class TrainingObjective(Protocol):
     """Lowered by training, batch by batch."""
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
@@ -98,10 +98,10 @@ class Drawn(NamedTuple):
         weights: How likely each is, in proportion, from what the objective carried up to the batch.
     """
 
-    choices: Sequence[Objective]
+    choices: Sequence[TrainingObjective]
     weights: Callable[[Mapping[str, float]], Sequence[float]]
 
-    def draw(self, seed: int, state: Mapping[str, float]) -> Objective:
+    def draw(self, seed: int, state: Mapping[str, float]) -> TrainingObjective:
         """The choice for a batch with this seed, and with what was carried to its beginning."""
         return self.choices[_draw(seed, self.weights(state))]
 
@@ -110,7 +110,7 @@ class Drawn(NamedTuple):
         return self.draw(seed, state)(model, x, y, seed=seed, state=state)
 
 
-def nominal() -> Objective:
+def nominal() -> TrainingObjective:
     """Cross-entropy at the clean images."""
 
     def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
@@ -120,7 +120,7 @@ def nominal() -> Objective:
     return lowered
 
 
-def adversarial(threat: Threat, attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> Objective:
+def adversarial(threat: Threat, attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> TrainingObjective:
     """The loss at the images of highest loss that AutoPGD finds within one threat.
 
     Source: Madry et al. 2018, *Towards deep learning models resistant to adversarial attacks*; Croce et al. 2023,
@@ -134,7 +134,7 @@ def adversarial(threat: Threat, attack: TrainingAttack = _ATTACK, outer: Outer =
     return lowered
 
 
-def maximum(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> Objective:
+def maximum(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> TrainingObjective:
     """MAX: every sample is trained on under the threat that gives it the highest loss.
 
     The losses are those of the attacks, in the mode in which they climb; where attacks raise another loss than the one
@@ -157,7 +157,7 @@ def maximum(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: 
     return lowered
 
 
-def average(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> Objective:
+def average(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> TrainingObjective:
     """AVG: the mean of the losses under all threats.
 
     Source: Tramèr & Boneh 2019, *Adversarial training and robustness for multiple perturbations*, section 4.1.
@@ -175,7 +175,7 @@ def average(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: 
     return lowered
 
 
-def sat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> Objective:
+def sat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> TrainingObjective:
     """SAT: every batch is trained on under one threat, drawn evenly.
 
     Source: Madaan et al. 2021, *Learning to generate noise for multi-attack robustness*, stochastic adversarial
@@ -185,7 +185,7 @@ def sat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Oute
     return Drawn([adversarial(each, attack, outer) for each in threats], lambda state: [1.0] * len(threats))
 
 
-def eat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> Objective:
+def eat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> TrainingObjective:
     """E-AT: every batch is trained on under one threat, drawn in proportion to the robust errors so far.
 
     Meant for the two extremes, l_inf and l_1. The errors are those of the attacks since training began; while a threat
@@ -204,7 +204,7 @@ def eat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Oute
     return Drawn([_counting(each, attack, outer) for each in threats], errors)
 
 
-def _counting(threat: Threat, attack: TrainingAttack, outer: Outer) -> Objective:
+def _counting(threat: Threat, attack: TrainingAttack, outer: Outer) -> TrainingObjective:
     """`adversarial`, which also carries how many images it has seen and fooled."""
 
     def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
@@ -216,7 +216,7 @@ def _counting(threat: Threat, attack: TrainingAttack, outer: Outer) -> Objective
     return lowered
 
 
-def msd(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> Objective:
+def msd(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> TrainingObjective:
     """MSD: one attack for all threats, which at every step takes the steepest step of the norm that raises most.
 
     Raises:
@@ -237,7 +237,7 @@ def msd(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Oute
 
 
 # Objectives over several threats by the names of the literature.
-OBJECTIVES: dict[str, Callable[[Sequence[Threat], TrainingAttack, Outer], Objective]] = {
+OBJECTIVES: dict[str, Callable[[Sequence[Threat], TrainingAttack, Outer], TrainingObjective]] = {
     "max": maximum,
     "sat": sat,
     "avg": average,
@@ -248,7 +248,7 @@ OBJECTIVES: dict[str, Callable[[Sequence[Threat], TrainingAttack, Outer], Object
 
 def make_objective(
     name: str, threats: Sequence[Threat], attack: TrainingAttack | None = None, outer: Outer = _OUTER
-) -> Objective:
+) -> TrainingObjective:
     """The objective of a name: `"nominal"`, `"adversarial"` or a key of `OBJECTIVES`.
 
     Raises:

@@ -9,7 +9,7 @@ from torch import nn
 from seasoning import metrics
 from seasoning.attacks import apgd
 from seasoning.data.samples import Samples
-from seasoning.evaluation import evaluate
+from seasoning.evaluation.evaluator import evaluate
 from seasoning.threat import Threat
 
 

@@ -1,0 +1,311 @@
+"""The verbs for one checkpoint alone: measure it clean and under threats, on one data set or several."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from seasoning import metrics
+from seasoning.attacks import Attack, suite_attack
+from seasoning.checkpoints.load import fingerprint, load_ingredient
+from seasoning.checkpoints.provenance import alike, constants_of
+from seasoning.commands.data import view_of
+from seasoning.data import Samples
+from seasoning.data.corrupted_sets import ALEXNET_ERRORS
+from seasoning.data.open import Opened, ReadOptions, open_data
+from seasoning.errors import BadInput, Mismatch, RunConflict
+from seasoning.evaluation.measure import measure, measurement
+from seasoning.evaluation.progress import Meter
+from seasoning.metrics import Estimate
+from seasoning.models import PixelClassifier, build_model
+from seasoning.outcomes import ModelKey, Outcomes
+from seasoning.report import CLEAN, Row, Table
+from seasoning.store.database import Store
+from seasoning.store.run_folder import STORE, check_folder, claimed
+from seasoning.threat import Threat
+
+
+__all__ = ["Cost", "Line", "SetResult", "accuracy_table", "evaluate_sets", "mean_corruption"]
+
+
+_READ = ReadOptions()
+
+
+class Cost(NamedTuple):
+    """What a measurement took: gradients and forward passes of single images, and seconds."""
+
+    gradients: int
+    forwards: int
+    seconds: float
+
+
+class Line(NamedTuple):
+    """One line of the answer; the cost of what is only computed from other lines is `None`."""
+
+    estimate: Estimate
+    cost: Cost | None
+
+
+class SetResult(NamedTuple):
+    """What became of one set of images.
+
+    Args:
+        name: Of the set, such as `"imagenet-c/fog/3"`.
+        column: Of the table, such as `"imagenet-c"`.
+        lines: The answers: `"clean"`, every threat, with several of them `"union"`; of sets with a mask also
+            `"unmasked"`, clean over all classes, and of conflict stimuli `"shape bias"`.
+        counted: For each of the first three, which samples are right.
+        size: Height and width at which the images were measured.
+        notes: What a reader of the numbers has to know.
+        kind: A key of `FACTS`, or `None` for a set without files.
+    """
+
+    name: str
+    column: str
+    lines: dict[str, Line]
+    counted: dict[str, metrics.Column]
+    size: tuple[int, int]
+    notes: list[str]
+    kind: str | None
+
+
+def evaluate_sets(
+    source: str | Path,
+    *,
+    architecture: str,
+    data: Sequence[str],
+    threats: Sequence[Threat],
+    suite: str,
+    folder: Path,
+    watch: Callable[[str, float, float], None],
+    options: Mapping[str, Any] | None = None,
+    loss: str | None = None,
+    steps: int | None = None,
+    precision: str = "full",
+    normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    channels_last: bool = False,
+    seed: int = 0,
+    reading: ReadOptions = _READ,
+) -> list[SetResult]:
+    """Clean, per-threat and union accuracy of one checkpoint on data sets, with their cost.
+
+    Outcomes are kept in the folder, so a measurement that was cut off goes on where it was.
+
+    Args:
+        source: What `load_ingredient` reads.
+        architecture: What `build_model` takes: a name of timm's or ours, or `path/to/file.py:function`.
+        data: Known data sets, folders or archives, as `open_data` takes them.
+        threats: What to attack with, one measurement each.
+        suite: Named attack protocol.
+        folder: Where outcomes are kept.
+        watch: Told what is being done, the work done and the work in all.
+        options: Further arguments of the architecture, such as `{"activation": "silu"}`.
+        loss: Loss of the protocol's AutoPGD attacks instead of its own, for models of too few classes.
+        steps: Steps of every attack instead of the protocol's own.
+        precision: `"bf16"` lets passes in bfloat16 go ahead of the protocol.
+        normalization: Means and standard deviations of the channels, where the checkpoint does not say them itself,
+            instead of the architecture's own.
+        batch_size: Most images in the model at a time.
+        device: Where to compute, by default `"cuda"` where there is one, else `"cpu"`.
+        channels_last: Whether to lay tensors out with the channels last, which some processors are faster with.
+        seed: Seed of the random starts.
+        reading: How images are read.
+
+    Returns:
+        One result for each set, those of one column beside each other.
+
+    Raises:
+        UnknownName: no such data set, split, architecture, protocol, loss or precision.
+        BadInput: data that cannot be measured, or a device that this machine lacks.
+        Mismatch: the checkpoint does not fit the architecture, or was trained with another normalization.
+        RunConflict: the folder is that of a run, or of something else.
+    """
+    attacks = {
+        threat: suite_attack(suite, threat.norm, loss=loss, steps=steps, precision=precision) for threat in threats
+    }
+    if batch_size is not None and batch_size < 1:
+        raise BadInput(f"a batch size of {batch_size}: expected at least 1")
+    opened = open_data(data, reading)
+    _require_one_model(opened, bool(threats))
+    mean, std = _constants(source, normalization)
+    model = build_model(
+        architecture,
+        num_classes=opened[0].outputs,
+        in_chans=opened[0].channels,
+        state=load_ingredient(source),
+        mean=mean,
+        std=std,
+        **(options or {}),
+    )
+    key = ModelKey.of([_identity(model, architecture, options)], [1.0])
+    model.to(_device(device))
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    meter = Meter(watch, len(opened) * (1 + len(attacks)))
+    check_folder(folder, fresh=True)
+    with claimed(folder), Store(folder / STORE) as store:
+        if store.note("spec") is not None:
+            raise RunConflict(f"{folder} holds a run, whose numbers others would blur: choose another --out")
+        results = []
+        while opened:
+            each = opened.pop(0)  # what it lists is let go of before the next one
+            samples = each.read(view_of(model))
+            samples = samples if batch_size is None else replace(samples, batch_size=batch_size)
+            ask = partial(_measured, store, meter, key, model, samples, seed)
+            results.append(_result(each, samples, ask, attacks))
+    return results
+
+
+def accuracy_table(results: Mapping[str, Sequence[SetResult]], line: str = CLEAN) -> Table:
+    """A table like the paper's: one row for each model, one column for each data set, and their plain mean.
+
+    Args:
+        results: What `evaluate_sets` gave for each model, by the model's name; all over the same data sets.
+        line: Which answer: `"clean"`, a threat or `"union"`.
+    """
+    rows, columns = [], []
+    for name, found in results.items():
+        groups = {column: [each.counted[line] for each in sets] for column, sets in groupby(found, lambda e: e.column)}
+        columns = list(groups)
+        cells = [
+            metrics.proportion(group[0][1]) if len(group) == 1 else metrics.mean_of_groups([group])
+            for group in groups.values()
+        ]
+        mean = [metrics.mean_of_groups(list(groups.values()))] if len(groups) > 1 else []
+        rows.append(Row(name, 1, [*cells, *mean]))
+    note = (
+        "Accuracy in %, 95 % intervals (Wilson; of means: bootstrap of base images). MEAN: plain mean of the columns."
+    )
+    return Table(line, note, [*columns, *(["MEAN"] if len(columns) > 1 else [])], rows, "accuracy")
+
+
+def mean_corruption(results: Sequence[SetResult]) -> float | None:
+    """The mCE on the published ImageNet-C in units of AlexNet's errors; `None` unless all 75 subsets are there."""
+    errors: dict[str, list[float]] = {}
+    for each in results:
+        if each.kind == "imagenet-c":
+            errors.setdefault(each.name.split("/")[1], []).append(1 - each.lines[CLEAN].estimate.value)
+    if errors.keys() != ALEXNET_ERRORS.keys() or any(len(each) != 5 for each in errors.values()):
+        return None
+    ratios = [metrics.corruption_error(each, ALEXNET_ERRORS[name]) for name, each in errors.items()]
+    return sum(ratios) / len(ratios)
+
+
+def _require_one_model(opened: Sequence[Opened], attacked: bool) -> None:
+    """Refuse sets that no single model can be measured on, before any work."""
+    first = opened[0]
+    # Of the subsets of a C version the first stands for all.
+    for _, sets in groupby(opened, lambda each: each.column):
+        each = next(sets)
+        if (each.outputs, each.channels) != (first.outputs, first.channels):
+            raise BadInput(
+                f"{first.name} wants a model of {first.outputs} classes and {first.channels} channels, {each.name} "
+                f"one of {each.outputs} and {each.channels}: measure them apart, or name the classes by --classes"
+            )
+        if attacked and each.listing is not None and each.listing.valid is not None:
+            raise BadInput(f"{each.name} has several right classes for an image, an attack knows one: measure it clean")
+
+
+def _result(
+    opened: Opened,
+    samples: Samples,
+    ask: Callable[[Threat | None, Attack | None], tuple[Outcomes, Cost]],
+    attacks: Mapping[Threat, Attack],
+) -> SetResult:
+    clean, cost = ask(None, None)
+    lines = {CLEAN: Line(metrics.accuracy(clean), cost)}
+    counted = {CLEAN: metrics.clean_column(clean)}
+    if clean.texture is not None:
+        lines["shape bias"] = Line(metrics.shape_bias(clean), None)
+    elif clean.unmasked is not None:
+        lines["unmasked"] = Line(metrics.unmasked_accuracy(clean), None)
+    attacked = []
+    for threat, attack in attacks.items():
+        outcomes, cost = ask(threat, attack)
+        attacked.append(outcomes)
+        lines[str(threat)] = Line(metrics.robust_accuracy(outcomes), cost)
+        counted[str(threat)] = metrics.robust_column(outcomes)
+    if len(attacked) > 1:
+        lines["union"] = Line(metrics.union_accuracy(*attacked), None)
+        counted["union"] = metrics.union_column(*attacked)
+    left_out = f"{len(samples.skipped)} images could not be read and are left out, such as {(*samples.skipped, '')[0]}"
+    notes = [*opened.notes, *([left_out] if samples.skipped else [])]
+    height, width = samples.x.shape[2:]
+    return SetResult(opened.name, opened.column, lines, counted, (height, width), notes, opened.kind)
+
+
+def _constants(
+    source: str | Path, given: tuple[tuple[float, ...], tuple[float, ...]] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
+    """By what images are normalized: what the caller says, else what the checkpoint's file says of itself."""
+    told = constants_of([source])
+    if told is None:
+        return given or (None, None)
+    if given is not None and not all(map(alike, told, given)):
+        raise Mismatch(
+            f"{source} was trained with normalization mean {list(told.mean)} and std {list(told.std)}: "
+            "leave --mean and --std out"
+        )
+    return told
+
+
+def _measured(
+    store: Store,
+    meter: Meter,
+    key: ModelKey,
+    model: PixelClassifier,
+    samples: Samples,
+    seed: int,
+    threat: Threat | None,
+    attack: Attack | None,
+) -> tuple[Outcomes, Cost]:
+    """One measurement, one unit of the meter's work, and what it cost whenever it was made."""
+    doing, before = f"measuring {threat or CLEAN}", meter.done
+    meter.advance(doing, 0)
+    outcomes = measure(
+        store,
+        key,
+        lambda: model,
+        samples,
+        threat=threat,
+        attack=attack,
+        seed=seed,
+        smoke=False,
+        on_block=lambda share: meter.advance(doing, before + share - meter.done),
+    )
+    meter.advance(doing, before + 1 - meter.done)
+    asked = measurement(key, samples, threat=threat, attack=attack, seed=seed, smoke=False)
+    headers = [header for mark, header in store.headers() if mark == asked.key]
+    gradients, forwards, seconds = (
+        sum(header[name] for header in headers) for name in ("gradients", "forwards", "seconds")
+    )
+    return outcomes, Cost(gradients, forwards, seconds)
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput(f"device {name!r} cannot be used here ({error}): leave the option out") from error
+
+
+def _identity(model: PixelClassifier, architecture: str, options: Mapping[str, Any] | None) -> str:
+    """What tells this model from others: its parameters, its normalization, and what they are put into."""
+    file = Path(architecture.rpartition(":")[0])
+    code = file.read_bytes() if file.is_file() else b""
+    built = f"{architecture} {sorted((options or {}).items())}".encode()
+    facts = {"mean": model.mean, "std": model.std, "architecture": _bytes(built), "code": _bytes(code)}
+    # A mark before each name keeps the facts apart from the network's own tensors.
+    return fingerprint({**model.network.state_dict(), **{f" {name}": fact for name, fact in facts.items()}})
+
+
+def _bytes(content: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)

@@ -1,0 +1,76 @@
+"""`mix`: checkpoints on disk into one soup, its batch-norm statistics mixed or measured anew."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seasoning.checkpoints.load import fingerprint, load_ingredient
+from seasoning.checkpoints.provenance import constants_of, soup_metadata
+from seasoning.checkpoints.save import save_state
+from seasoning.commands.data import network_for, training_images
+from seasoning.errors import BadInput
+from seasoning.evaluation.recalibrate import calibrate
+from seasoning.soup.batch_norm import require_policy
+from seasoning.soup.mix import MEASURED, mix
+from seasoning.soup.mix_files import mix_files
+from seasoning.threat import Threat
+
+
+__all__ = ["make_soup"]
+
+
+def make_soup(
+    paths: Sequence[Path],
+    weights: Sequence[float],
+    out: Path,
+    *,
+    policy: str = "mix",
+    architecture: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    data: str | None = None,
+    threats: Sequence[Threat] = (),
+    seed: int = 0,
+) -> Path:
+    """Mix checkpoints into one file; its batch-norm statistics are mixed, or measured anew on training images.
+
+    Args:
+        paths: Checkpoints; only read.
+        weights: One number for each, of sum 1.
+        out: The soup's file, which must not be there yet.
+        policy: A key of `seasoning.soup.batch_norm.POLICIES`. `"clean"` and `"attacked"` want an architecture and data.
+        architecture: What `build_model` takes.
+        options: Further arguments of the architecture.
+        data: Training images: a known data set, whose training split is taken, or a folder.
+        threats: For `"attacked"`: the batches are attacked under one of them in turn.
+        seed: Seed of the attacks' random starts.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UnknownName: no such policy, architecture or data set.
+        BadInput: what the policy wants is missing, or something is given that it does not take; and as `mix_files`.
+        Mismatch: the checkpoints do not fit together, or not the architecture.
+    """
+    require_policy(policy)
+    if (policy == "attacked") != bool(threats):
+        raise BadInput(f"policy {policy!r} with {len(threats)} threats: threats go with 'attacked', at least one")
+    if policy not in MEASURED:
+        if architecture is not None or data is not None:
+            raise BadInput(f"policy {policy!r} takes no architecture and no data: they go with 'clean' and 'attacked'")
+        return mix_files(paths, weights, out, policy=policy)
+    if architecture is None or data is None:
+        raise BadInput(f"policy {policy!r} measures statistics on images: give the architecture and training images")
+    if out.exists():
+        raise BadInput(f"{out} exists: choose another name for the soup, or remove it first")
+    states, names = [load_ingredient(path) for path in paths], [str(path) for path in paths]
+    # The statistics are replaced; those mixed here only freeze the network that attacks climb.
+    mixed = mix(states, weights, policy="geometric", names=names)
+    samples = training_images(data)
+    constants = constants_of(paths)
+    model = network_for(architecture, samples, options, constants)
+    model.load(mixed)
+    calibrate(model, samples, threats, seed=seed)
+    marks = [fingerprint(state) for state in states]
+    save_state(model.network.state_dict(), out, soup_metadata(marks, weights, policy=policy, constants=constants))
+    return out

@@ -1,0 +1,332 @@
+"""The labelled images of a search: which of them choose, which only measure, and what is asked about them.
+
+The selection points of a data set are its first images in the order of the hash of their ids. Sets that were made of
+the same photographs share those ids, so the same photographs choose in all of them.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seasoning.commands.data import view_of
+from seasoning.config.search import SearchPlan
+from seasoning.data import SHIFTS, SOURCES, Samples, apply_shift
+from seasoning.data.catalogue import FACTS
+from seasoning.data.decoding import Photo
+from seasoning.data.imagenet import wnids
+from seasoning.data.listing import ImageFile
+from seasoning.data.open import Opened, ReadOptions, open_data
+from seasoning.data.reading import Known
+from seasoning.data.sources import held_out
+from seasoning.errors import BadInput, UnknownName, nearest
+from seasoning.models import PixelClassifier
+from seasoning.threat import Threat
+
+
+__all__ = ["Part", "Sets", "Task", "load_tasks", "open_sets", "selection_order"]
+
+_OWN = ("folder", "folder-c")  # kinds whose classes are the names of folders
+_SHARING = ("imagenet", "imagenet-real")  # kinds of the same files
+_IN_RUN = "images"  # where a run keeps decoded images
+
+
+class Part(NamedTuple):
+    """Samples with their fingerprint, which takes reading every pixel."""
+
+    samples: Samples
+    fingerprint: str
+
+
+class Task(NamedTuple):
+    """What soups are measured on.
+
+    Args:
+        name: Its name.
+        threat: What an attack is allowed; `None`: clean images.
+        selection: The images that choose.
+        order: Their ids, in the order in which they are taken.
+        others: The images that only measure what was chosen; `None` where none are left.
+    """
+
+    name: str
+    threat: Threat | None
+    selection: Part
+    order: NDArray[np.int64]
+    others: Part | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """The data sets of a plan before a pixel is decoded.
+
+    Args:
+        opened: By the name that the plan gives, all sets below it: one, or the parts of one of many.
+        parts: Names of the parts of those that have parts, in that order.
+        classes: The model's classes in the order of its logits.
+        channels: Of the images.
+        notes: What a reader of the numbers has to know.
+    """
+
+    opened: dict[str, list[Opened]]
+    parts: dict[str, tuple[str, ...]]
+    classes: tuple[str, ...]
+    channels: int
+    notes: tuple[str, ...]
+
+    def all(self) -> dict[str, Opened]:
+        """Every set by its name."""
+        names = chain.from_iterable(self.parts.get(name, (name,)) for name in self.opened)
+        return dict(zip(names, chain.from_iterable(self.opened.values()), strict=True))
+
+
+def open_sets(plan: SearchPlan) -> Sets:
+    """What the data of a plan are, refused where a search over them is impossible.
+
+    Raises:
+        UnknownName: no such data set, shift, or kind.
+        BadInput: a published set that is not complete, a folder of classes that the model does not have, fewer
+            labelled images than asked for, sets of different models, or an attack on images of several right classes.
+    """
+    for shift in plan.shifts:
+        if shift not in SHIFTS:
+            raise UnknownName("shift", shift, SHIFTS)
+    options = ReadOptions(
+        transform=plan.transform,
+        workers=plan.workers,
+        cache=None if plan.cache is None else Path(plan.folder) / plan.cache,
+        skip_damaged=plan.skip_damaged,
+        partial=plan.partial,
+    )
+    opened = {name: _open(name, place, Path(plan.folder), options) for name, place in plan.data.items()}
+    main = opened[plan.main][0]
+    several: list[str] = []
+    classes, parts, notes = plan.classes or _names(main), {}, []
+    for name, each in opened.items():
+        if len(each) > 1 or each[0].name != each[0].column:
+            parts[name] = tuple(f"{name}/{part.name.partition('/')[2]}" for part in each)
+        for part, called in zip(each, parts.get(name, (name,)), strict=True):
+            _require_fit(part, called, plan, classes, main.channels)
+            notes += [f"{called}: {note}" for note in part.notes]
+            several += [called] if part.listing is not None and part.listing.valid is not None else []
+            if len(each) > 1:
+                part.forget()
+        wanted = FACTS[each[0].kind].subsets if each[0].kind in FACTS else 1
+        if name in parts and len(each) < wanted:
+            notes.append(
+                f"{name}: {len(each)} of {wanted} corruptions and severities are there, its mean is over these"
+            )
+    sets = Sets(opened, parts, classes, main.channels, tuple(dict.fromkeys(notes)))
+    under = [data for data, threat in plan.asked(parts).tasks.values() if threat is not None and data in several]
+    if under:
+        raise BadInput(
+            f"data {under[0]!r} has several right classes for an image, and an attack knows one: leave it out of "
+            "`attacked`, or where that is not given, put a data set of single labels first"
+        )
+    return sets
+
+
+def load_tasks(
+    plan: SearchPlan,
+    sets: Sets,
+    model: PixelClassifier,
+    folder: Path,
+    watch: Callable[[str, float, float], None] = lambda doing, done, total: None,
+) -> dict[str, Task]:
+    """The tasks of a plan by their names.
+
+    Args:
+        plan: The search.
+        sets: Its data.
+        model: What looks at them.
+        folder: Of the run, which keeps decoded images of sets beyond the plan's limit.
+        watch: Told what is being decoded.
+
+    Raises:
+        BadInput: images that cannot be read, of different shapes, or too many for the disk.
+    """
+    photo = view_of(model)
+    keep, every = _kept_on_disk(plan, sets, photo, folder), sets.all()
+    parts, shape, known = {}, None, _Decoded()
+    for number, (name, opened) in enumerate(every.items()):
+        if opened.kind is not None:
+            watch(f"reading {name}", number, len(every))
+        cache = folder / _IN_RUN if _owner(name, sets) in keep else None
+        parts[name] = _read(name, opened, plan, sets.classes, photo, cache, known)
+        found = tuple(parts[name][0].samples.x.shape[1:])
+        # Published sets have the size that was published, or that of the model; one's own may be anything.
+        if opened.kind in (None, *_OWN) and found != (shape := shape or found):
+            raise BadInput(f"data {name!r} has images of shape {found}, {plan.main!r} of {shape}: bring them to one")
+        shape = shape or found
+        if len(sets.opened[_owner(name, sets)]) > 1:
+            opened.forget()
+    for shift in plan.shifts:
+        selection, others, order = parts[plan.main]
+        moved = None if others is None else _shifted(others.samples, shift)
+        parts[f"{plan.main}/{shift}"] = _shifted(selection.samples, shift), moved, order
+    tasks = {}
+    for name, (data, text) in plan.asked(sets.parts).tasks.items():
+        selection, others, order = parts[data]
+        tasks[name] = Task(name, None if text is None else Threat.parse(text), selection, order, others)
+    return tasks
+
+
+def selection_order(ids: Sequence[int]) -> NDArray[np.int64]:
+    """Ids in the order in which samples are taken to choose: by hash, whatever else there is."""
+    return np.array(sorted(ids, key=lambda each: hashlib.sha256(f"selection {each}".encode()).digest()), dtype=np.int64)
+
+
+def _open(name: str, place: str, folder: Path, options: ReadOptions) -> list[Opened]:
+    """The sets of one name of the plan: known ones by their names, else places, looked for beside the plan first."""
+    kind, equals, path = place.partition("=")
+    if not equals or (kind not in FACTS and Path(place).exists()):
+        kind, path = "", place
+    if not kind and path in SOURCES:
+        return [Opened(name, name, None, None, lambda: replace(held_out(path), name=path), options)]
+    if (folder / path).exists():
+        path = str(folder / path)
+    if not kind and not Path(path).exists():
+        raise UnknownName("data set or folder", place, SOURCES)
+    # Called by the name of a published set, as `seasoning evaluate` writes it, it is read as that.
+    if not kind and name in FACTS:
+        kind = name
+    return open_data([f"{kind}={path}" if kind else path], options)
+
+
+def _names(part: Opened) -> tuple[str, ...]:
+    """The names of the model's classes by a data set; those of one that masks or groups them are ImageNet's."""
+    if part.listing is None:
+        return tuple(str(number) for number in range(part.outputs))
+    return part.listing.class_names if part.listing.label_map is None else wnids()
+
+
+def _require_fit(part: Opened, name: str, plan: SearchPlan, classes: Sequence[str], channels: int) -> None:
+    """Refuse, before any work, what no single model can be measured on, and what is too little."""
+    count, mine = len(part.ids), part.kind in (None, *_OWN)
+    strangers = [each for each in _names(part) if each not in classes]
+    # Published classes are numbered as published, whatever the plan calls them.
+    if strangers and (mine or (part.outputs == len(classes) and not plan.classes)):
+        guess = nearest(strangers[0], classes)
+        hint = f" (did you mean {guess!r}?)" if guess else ""
+        raise BadInput(
+            f"data {name!r} has {len(strangers)} classes that the model does not know, such as {strangers[0]!r}{hint}: "
+            f"rename the folders, or name the model's {len(classes)} classes in the plan's `classes`"
+        )
+    if not mine and (part.outputs, part.channels) != (len(classes), channels):
+        raise BadInput(
+            f"data {name!r} wants a model of {part.outputs} classes and {part.channels} channels, {plan.main!r} "
+            f"one of {len(classes)} and {channels}: search over them apart, or name the model's classes in `classes`"
+        )
+    if count < plan.shots:
+        raise BadInput(
+            f"data {name!r} has {count} labelled images, {plan.shots} are to choose: "
+            f"give more images, or at most --shots {count}"
+        )
+
+
+def _owner(name: str, sets: Sets) -> str:
+    """The name in the plan that a set is of."""
+    return name if name in sets.opened else next(each for each, parts in sets.parts.items() if name in parts)
+
+
+def _kept_on_disk(plan: SearchPlan, sets: Sets, photo: Photo, folder: Path) -> set[str]:
+    """Data sets beyond the limit of memory.
+
+    Raises:
+        BadInput: their images are more than the disk has room for.
+    """
+    keep, needed = set(), 0
+    for name, opened in sets.opened.items():
+        wanted = len(opened[0].ids) if plan.others is None else plan.shots + plan.others
+        size = sum(min(wanted, len(opened[0].ids)) * opened[0].image_bytes(photo) for _ in opened)
+        if plan.cache is None and opened[0].kind is not None and size > plan.memory_limit * 2**30:
+            keep.add(name)
+            needed += size
+    there = sum(each.stat().st_size for each in (folder / _IN_RUN).glob("*.pixels"))
+    free = shutil.disk_usage(folder).free
+    if needed - there > free:
+        raise BadInput(
+            f"the images of {', '.join(sorted(keep))} take {needed / 2**30:.1f} GiB on the disk, {folder} has "
+            f"{free / 2**30:.1f} left: give a folder with more by --cache, or fewer images by `others`"
+        )
+    return keep
+
+
+def _read(
+    name: str,
+    opened: Opened,
+    plan: SearchPlan,
+    classes: Sequence[str],
+    photo: Photo,
+    cache: Path | None,
+    known: "_Decoded",
+) -> tuple[Part, Part | None, NDArray[np.int64]]:
+    """The images that choose, those that only measure, and the ids of the first in their order; no others are read."""
+    ids = opened.ids.numpy()
+    order = selection_order(ids.tolist())
+    chosen, rest = order[: plan.shots], order[plan.shots :][: plan.others]
+
+    def part(wanted: NDArray[np.int64], what: str) -> Part:
+        rows = np.flatnonzero(np.isin(ids, wanted)).tolist()
+        read = opened.read(photo, rows=rows, cache=cache, known=known.of(opened, photo))
+        known.keep(opened, photo, rows, read)
+        samples = _numbered(opened, read, classes)
+        samples = replace(samples, name=f"{name}/{what}", batch_size=plan.batch_size)
+        return Part(samples, samples.fingerprint())
+
+    selection = part(chosen, "selection")
+    if len(selection.samples) < len(chosen):
+        raise BadInput(
+            f"data {name!r}: {len(chosen) - len(selection.samples)} of the images that are to choose cannot be read, "
+            f"such as {selection.samples.skipped[0]}: copy them again, or move them away"
+        )
+    return selection, part(rest, "test") if len(rest) else None, chosen
+
+
+def _numbered(opened: Opened, samples: Samples, classes: Sequence[str]) -> Samples:
+    """Folders under the numbers of the model's classes; published sets have them."""
+    names = _names(opened)
+    if samples.label_map is not None or not set(names) <= set(classes):
+        return samples
+    places = torch.tensor([classes.index(each) for each in names])
+    valid = None if samples.valid is None else torch.where(samples.valid < 0, -1, places[samples.valid])
+    return replace(samples, y=places[samples.y], valid=valid, classes=len(classes))
+
+
+class _Decoded:
+    """Pixels of the photographs that two data sets share, so that the second need not decode them."""
+
+    def __init__(self) -> None:
+        self._there: dict[tuple[str, str, int], tuple[torch.Tensor, int]] = {}
+
+    def of(self, opened: Opened, photo: Photo) -> Known | None:
+        """What is known of a set's photographs."""
+        if opened.kind not in _SHARING:
+            return None
+        view = repr(opened.view(photo))
+
+        def known(place: ImageFile) -> torch.Tensor | None:
+            found = self._there.get((view, place.path, place.offset))
+            return None if found is None else found[0][found[1]]
+
+        return known
+
+    def keep(self, opened: Opened, photo: Photo, rows: Sequence[int], read: Samples) -> None:
+        """Remember a set's photographs, unless some could not be read."""
+        listing = opened.listing
+        if opened.kind in _SHARING and listing is not None and len(rows) == len(read):
+            view = repr(opened.view(photo))
+            places = (listing.places[row] for row in rows)
+            self._there |= {(view, each.path, each.offset): (read.x, number) for number, each in enumerate(places)}
+
+
+def _shifted(samples: Samples, shift: str) -> Part:
+    made = apply_shift(samples, shift)
+    return Part(made, made.fingerprint())

@@ -1,0 +1,299 @@
+"""The verb for one recipe: train an ingredient, from random parameters or from a checkpoint."""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+from seasoning.atomic import replacing
+from seasoning.checkpoints.load import State, fingerprint, load_ingredient, save_state
+from seasoning.checkpoints.provenance import constants_of, ingredient_metadata, ingredient_name
+from seasoning.commands.data import training_images
+from seasoning.config.train import RecipeSpec
+from seasoning.data import SOURCES, Samples, split_samples
+from seasoning.errors import BadInput, RunConflict, UnknownName
+from seasoning.models import PixelClassifier, build_model
+from seasoning.models.from_file import is_file_name
+from seasoning.store.run_folder import claimed
+from seasoning.threat import Threat
+from seasoning.training import (
+    Outer,
+    Scores,
+    Settings,
+    TrainingAttack,
+    TrainingObjective,
+    TrainingProgress,
+    make_objective,
+    require_images,
+    train,
+    validator,
+)
+
+
+__all__ = ["BEST", "LAST", "STATE", "check_recipe", "prepare", "settings_from"]
+
+BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
+_RECIPE, _LOGS, _LOCK = "recipe.json", "logs", ".lock"
+_SMOKE_IMAGES = 64
+_log = logging.getLogger(__name__)
+# Scores before and after a change of these would not compare, nor would the best checkpoint be what its file says.
+_FIXED = ("settings.threats", "settings.attack.steps", "settings.seed", "settings.network", "images.validation")
+
+
+def prepare(
+    name: str,
+    spec: RecipeSpec,
+    folder: Path,
+    *,
+    init: Path | None = None,
+    resume: bool = False,
+    accept_changes: bool = False,
+    device: str | None = None,
+    trackers: Sequence[str] = ("tensorboard",),
+    save_seconds: float = 300.0,
+    stop: Callable[[], bool] = lambda: False,
+    on_step: Callable[[TrainingProgress], None] = lambda report: None,
+    on_epoch: Callable[[int, Scores], None] = lambda epoch, scores: None,
+) -> Path:
+    """Train an ingredient by a recipe.
+
+    The folder gets `best.safetensors`, the checkpoint of the highest robustness on the validation images, as soon as
+    there is one; `last.safetensors` at the end; `state.pt`, from which training goes on; `recipe.json` and `logs`.
+
+    Args:
+        name: Of the recipe, for the ingredient's metadata.
+        spec: The recipe.
+        folder: Where everything is written.
+        init: The checkpoint to fine-tune; recipes with `starts` want one, others take none. Normalization constants
+            that it carries stay with it.
+        resume: Go on with the training in the folder; where there is none, start it.
+        accept_changes: Go on even if recipe, images or start are not those that it began with; what its scores rest on
+            (threats, steps of the attack, seed, network, validation images) must be the same all the same.
+        device: `"cpu"` stays there; by default a GPU where there is one.
+        trackers: Names of accelerate's experiment trackers.
+        save_seconds: The state is written after each epoch, and within one when so long has passed.
+        stop: Asked after each step; when it says so, the state is written and training ends.
+        on_step: Told where the training is.
+        on_epoch: Told each epoch (from 0) and its scores, those before a resume included.
+
+    Returns:
+        The file of the best checkpoint.
+
+    Raises:
+        BadInput, UnknownName: what the recipe asks for cannot be; nothing is written.
+        RunConflict: the folder holds something else, or a training or what one made, and `resume` was not said.
+        Stopped: it was asked to stop.
+        SeasoningError: the loss became NaN; the last saved state is kept.
+    """
+    objective, settings = check_recipe(spec)
+    _check_start(name, spec, init)
+    known_trackers(trackers)
+    parts = _images(spec, math.ceil(settings.batch_size / settings.accumulate))
+    require_images(settings, len(parts["train"]))
+    model, start = _network(spec, parts["train"], init)
+    threats = [Threat.parse(text) for text in spec.threats]
+    steps = 0 if spec.attack is None else spec.attack.steps
+    identity = _identity(spec, parts, start)
+    _check_folder(folder, resume)
+    with claimed(folder):
+
+        def describe() -> None:
+            _write_json(folder / _RECIPE, {"recipe": name, "start": None if init is None else str(init), **identity})
+
+        def keep(state: State, epoch: int, file: str = BEST) -> None:
+            told = {"name": name, "epoch": epoch + 1, "epochs": spec.schedule.epochs, "smoke": spec.smoke}
+            architecture = spec.network.architecture
+            told |= {"options": spec.network.options, "init": start, "seed": spec.seed}
+            save_state(state, folder / file, ingredient_metadata(model.constants, threats, architecture, told))
+
+        trained = train(
+            model,
+            parts["train"],
+            [objective] * spec.schedule.epochs,
+            validator(parts["validation"], threats, steps, spec.seed),
+            settings,
+            seed=spec.seed,
+            resume=folder / STATE,
+            identity=identity,
+            accept_changes=accept_changes,
+            fixed=_FIXED,
+            save_seconds=save_seconds,
+            stop=stop,
+            on_start=describe,
+            on_step=on_step,
+            on_epoch=on_epoch,
+            on_best=keep,
+            device=device,
+            trackers=trackers,
+            logs=folder / _LOGS,
+        )
+        keep(trained.state, trained.epoch)
+        keep(trained.last, spec.schedule.epochs - 1, LAST)
+    return folder / BEST
+
+
+def check_recipe(spec: RecipeSpec) -> tuple[TrainingObjective, Settings]:
+    """The objective and the settings of a recipe, if both are possible.
+
+    Raises:
+        UnknownName: there is no such objective or architecture.
+        BadInput: a threat without an attack, an attack without a threat, milestones that the epochs do not reach, or
+            impossible settings.
+    """
+    if not is_file_name(spec.network.architecture) and not timm.is_model(spec.network.architecture):
+        raise UnknownName("architecture", spec.network.architecture, timm.list_models())
+    late = [str(each) for each in spec.schedule.milestones if each >= spec.schedule.epochs]
+    if late and not spec.smoke:
+        raise BadInput(
+            f"schedule.milestones {', '.join(late)} with schedule.epochs={spec.schedule.epochs}: the rate would never "
+            "fall there; set milestones below the epochs"
+        )
+    attack = None if spec.attack is None else TrainingAttack(**spec.attack.model_dump())
+    threats = [Threat.parse(text) for text in spec.threats]
+    outer = Outer(spec.objective.loss, spec.objective.beta)
+    return make_objective(spec.objective.name, threats, attack, outer), settings_from(spec)
+
+
+def settings_from(spec: RecipeSpec) -> Settings:
+    """How a recipe trains, apart from what it lowers."""
+    schedule = spec.schedule.model_dump(exclude={"epochs", "kind"})
+    given = spec.optimizer.model_dump() | schedule | spec.data.model_dump(include={"crop", "flips"})
+    return Settings(**given, schedule=spec.schedule.kind)
+
+
+def known_trackers(names: Sequence[str]) -> None:
+    """Refuse trackers that accelerate does not know, or that are not installed.
+
+    Raises:
+        UnknownName, BadInput: saying which.
+    """
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    known = [str(getattr(each, "value", each)) for each in LOGGER_TYPE_TO_CLASS]
+    installed = [str(getattr(each, "value", each)) for each in get_available_trackers()]
+    for name in names:
+        if name not in known:
+            raise UnknownName("tracker", name, known)
+        if name not in installed:
+            raise BadInput(f"tracker {name!r} is not installed here: pip install {name}, or choose another")
+
+
+def _check_start(name: str, spec: RecipeSpec, init: Path | None) -> None:
+    if spec.starts and init is None and not spec.smoke:
+        raise BadInput(
+            f"recipe {name} fine-tunes what {' or '.join(spec.starts)} makes: give the checkpoint with --init, such as "
+            f"--init runs/train/{spec.starts[0]}/{BEST}"
+        )
+    if init is not None and not spec.starts:
+        raise BadInput(f"recipe {name} starts from random parameters: leave out --init, or choose one that fine-tunes")
+    made_by = None if init is None else ingredient_name(init)
+    if made_by is not None and made_by.rpartition("/")[2] not in [each.rpartition("/")[2] for each in spec.starts]:
+        _log.warning("%s was made by %s; recipe %s fine-tunes %s", init, made_by, name, " or ".join(spec.starts))
+
+
+def _images(spec: RecipeSpec, together: int) -> dict[str, Samples]:
+    """Training and validation images, disjoint and the same on every machine.
+
+    What fits into the memory in training does in validation, which takes them so many together.
+    """
+    data = spec.data
+    if spec.smoke:
+        samples = _made(data.classes, data.shape)
+    elif data.source not in SOURCES and not Path(data.source).exists():
+        raise BadInput(
+            f"no training images at {data.source!r}: name a folder that has a folder of images for each class, or "
+            f"CIFAR in any of its forms, with --data, or a known data set ({', '.join(SOURCES)})"
+        )
+    else:
+        samples = training_images(data.source)
+    shape = tuple(samples.x.shape[1:])
+    if (samples.classes, shape) != (data.classes, data.shape):
+        given, wanted = (
+            f"{classes} classes of images of {' x '.join(map(str, size))}"
+            for classes, size in ((samples.classes, shape), (data.classes, data.shape))
+        )
+        raise BadInput(
+            f"{data.source} has {given}, the recipe wants {wanted}: name another folder with --data, or set "
+            "data.classes and data.shape"
+        )
+    if data.validation >= len(samples):
+        raise BadInput(
+            f"{data.source} has {len(samples)} images, data.validation={data.validation} of them would leave none to "
+            "train on: set it lower"
+        )
+    # By the ids alone: a base and its fine-tune name the same images in different ways.
+    nameless = replace(samples, name="images", batch_size=together)
+    return split_samples(nameless, {"validation": data.validation, "train": len(samples) - data.validation})
+
+
+def _made(classes: int, shape: tuple[int, int, int]) -> Samples:
+    """Images for smoke runs: one pattern for each class, under noise."""
+    generator = torch.Generator().manual_seed(0)
+    patterns = torch.rand(classes, *shape, generator=generator)
+    y = torch.arange(_SMOKE_IMAGES) % classes
+    x = (patterns[y] + 0.3 * torch.randn(len(y), *shape, generator=generator)).clamp(0, 1)
+    return Samples("made", torch.arange(len(y)), x, y, classes)
+
+
+def _network(spec: RecipeSpec, samples: Samples, init: Path | None) -> tuple[PixelClassifier, str | None]:
+    """The network at its start, and the fingerprint of the checkpoint it starts from."""
+    state = None if init is None else load_ingredient(init)
+    # A checkpoint says itself how it normalizes; else the recipe does, or the architecture.
+    told = None if init is None else constants_of([init])
+    mean, std = (spec.network.mean, spec.network.std) if told is None else told
+    # Initialization draws from torch's global generator: fork it, so that nothing outside notices.
+    with torch.random.fork_rng():
+        torch.manual_seed(spec.seed)
+        model = build_model(
+            spec.network.architecture,
+            num_classes=samples.classes,
+            state=state,
+            mean=mean,
+            std=std,
+            **{"in_chans": samples.x.shape[1], **spec.network.options},
+        )
+    try:
+        with torch.no_grad():
+            model(samples.images(slice(2)))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        shape = tuple(samples.x.shape[1:])
+        raise BadInput(
+            f"architecture {spec.network.architecture!r} does not take images of shape {shape} ({error})"
+        ) from error
+    return model, None if state is None else fingerprint(state)
+
+
+def _identity(spec: RecipeSpec, parts: dict[str, Samples], start: str | None) -> dict[str, Any]:
+    """What a state belongs to; a folder of images may move."""
+    settings = spec.model_dump(mode="json")
+    settings["data"].pop("source")
+    images = {name: samples.fingerprint() for name, samples in parts.items()}
+    return {"settings": settings, "images": images, "init": start}
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RunConflict(f"{folder} is a file: choose a folder with --out")
+    here = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    strange = [each for each in here if each not in (BEST, LAST, STATE, _RECIPE, _LOGS, _LOCK) and each[0] != "."]
+    if strange:
+        raise RunConflict(f"{folder} holds {strange[0]!r}, which is of no training: choose another folder with --out")
+    if STATE in here and not resume:
+        raise RunConflict(f"{folder} holds a training: go on with it by --resume, or choose another folder with --out")
+    made = [each for each in (BEST, LAST) if each in here]
+    if made and not resume:
+        raise RunConflict(
+            f"{folder} holds {made[0]!r} of a training whose state is gone: choose another folder with --out, or train "
+            "anew over it by --resume"
+        )
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

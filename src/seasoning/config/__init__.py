@@ -1,0 +1,19 @@
+"""Settings as frozen values: from text, with every mistake named before any work starts; no torch."""
+
+from seasoning.config.base import Spec, read_spec, resolve
+from seasoning.config.search import SearchPlan, make_plan, read_plan
+from seasoning.config.train import RecipeSpec, find_recipe, read_recipe_file, recipe_files
+
+
+__all__ = [
+    "RecipeSpec",
+    "SearchPlan",
+    "Spec",
+    "find_recipe",
+    "make_plan",
+    "read_plan",
+    "read_recipe_file",
+    "read_spec",
+    "recipe_files",
+    "resolve",
+]

@@ -1,0 +1,198 @@
+"""What a search measures and what soups should be best at, from names to tasks and objectives.
+
+A data set of many parts, such as ImageNet-C, is measured as many tasks. Its own name means the plain mean over them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from seasoning.errors import BadInput, UnknownName
+from seasoning.selection import Limit, SearchObjective, Term
+
+
+__all__ = ["WAYS", "Asked", "SearchObjectiveSpec", "Spec", "ask", "search_objectives"]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+# What an objective may be besides a task: the mean over data sets, each task by itself, the union of all threats, or
+# a weighted sum.
+WAYS = ("mean", "each", "union", "weighted")
+
+
+class Spec(BaseModel):
+    """Frozen settings; one that there is not is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SearchObjectiveSpec(Spec):
+    """What a soup should be best at."""
+
+    best: str = Field(description="mean, each, union, weighted, or a task or a data set by its name.")
+    name: str | None = Field(default=None, description="What it is called; by default as `best`.")
+    tasks: tuple[str, ...] = Field(
+        default=(), description="Tasks, or data sets of many parts, of the mean, of each or of the union."
+    )
+    weights: dict[str, Positive] = Field(default={}, description="Of a weighted sum: tasks, or union, and weights.")
+    at_least: dict[str, Share] = Field(default={}, description="Tasks, or union, and the least accuracy on them.")
+
+    @model_validator(mode="after")
+    def _weights_where_weighted(self) -> "SearchObjectiveSpec":
+        if (self.best == "weighted") != bool(self.weights):
+            raise ValueError("weights go with best='weighted', such as weights={clean=0.7, union=0.3}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a search measures.
+
+    Args:
+        tasks: Names of the tasks: the data set, and the threat if any, of each.
+        columns: For each name that an objective may use, its tasks: one, or those of a data set's parts.
+        trusted: Data sets that were not looked at yet: names below theirs may be parts.
+    """
+
+    tasks: dict[str, tuple[str, str | None]]
+    columns: dict[str, tuple[str, ...]]
+    trusted: tuple[str, ...] = ()
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """The tasks that a name stands for.
+
+        Raises:
+            UnknownName: for none.
+        """
+        if name in self.columns:
+            return self.columns[name]
+        if name in self.tasks or name.startswith(tuple(f"{each}/" for each in self.trusted)):
+            return (name,)
+        what = "task (measure it: add its data, shift or threat to the plan)"
+        raise UnknownName(what, name, [*self.columns, *self.tasks, *WAYS])
+
+    def clean(self) -> list[str]:
+        """The columns of a table: data sets and shifts."""
+        return [name for name, tasks in self.columns.items() if self.tasks[tasks[0]][1] is None]
+
+    def attacked(self) -> list[str]:
+        """Data sets under a threat each."""
+        return [name for name, tasks in self.columns.items() if self.tasks[tasks[0]][1] is not None]
+
+
+def ask(
+    data: Sequence[str],
+    shifts: Sequence[str],
+    attacked: Sequence[str],
+    threats: Sequence[str],
+    parts: Mapping[str, Sequence[str]] | None,
+) -> Asked:
+    """What a search measures.
+
+    Args:
+        data: Names of the data sets.
+        shifts: Names of the shifted ones, below that of the first data set.
+        attacked: Data sets, or parts of some, under the threats.
+        threats: The threats.
+        parts: Of data sets of many parts, the names of the parts; `None` before any data set is looked at.
+
+    Raises:
+        UnknownName: no such data set to attack.
+        BadInput: two data sets of one name, or a shift of a data set of many parts.
+    """
+    if shifts and parts and data[0] in parts:
+        raise BadInput(
+            f"shifts are made of the first data set, and {data[0]!r} has {len(parts[data[0]])} parts: put another first"
+        )
+    columns = {name: tuple((parts or {}).get(name, (name,))) for name in data} | {name: (name,) for name in shifts}
+    sets = [each for name in columns for each in columns[name]]
+    twice = next((name for name in sets if sets.count(name) > 1), None)
+    if twice is not None:
+        raise BadInput(f"two data sets are called {twice!r}: give one of them another name")
+    tasks: dict[str, tuple[str, str | None]] = {name: (name, None) for name in sets}
+    trusted = () if parts is not None else tuple(data)
+    under = {}
+    for name in attacked:
+        if name not in columns and name not in sets:
+            if name.startswith(tuple(f"{each}/" for each in trusted)):
+                continue
+            raise UnknownName("data set to attack", name, [*columns, *sets])
+        for threat in threats:
+            own = {f"{each}@{threat}": (each, threat) for each in columns.get(name, (name,))}
+            tasks |= own
+            under[f"{name}@{threat}"] = tuple(own)
+    return Asked(tasks, columns | under, trusted)
+
+
+def search_objectives(specs: Sequence[SearchObjectiveSpec], asked: Asked) -> list[SearchObjective]:
+    """Objectives, those of `each` one by one; without any, all that the data allow.
+
+    Raises:
+        UnknownName: an objective over a task that is not measured.
+        BadInput: a union without threats, or of different data sets; or two objectives of one name.
+    """
+    found = [objective for each in specs or _default(asked) for objective in _objectives(each, asked)]
+    names = [each.name for each in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise BadInput(f"two objectives are called {twice!r}: give one of them another name")
+    return found
+
+
+def _default(asked: Asked) -> list[SearchObjectiveSpec]:
+    given = [SearchObjectiveSpec(best="each")]
+    # The one soup for all parts of a data set, beside the specific one of each part.
+    given += [SearchObjectiveSpec(best=name) for name, tasks in asked.columns.items() if tasks != (name,)]
+    if len(asked.clean()) > 1:
+        given.insert(0, SearchObjectiveSpec(best="mean"))
+    if len(asked.attacked()) > 1:
+        given.insert(0, SearchObjectiveSpec(best="union"))
+    return given
+
+
+def _objectives(spec: SearchObjectiveSpec, asked: Asked) -> list[SearchObjective]:
+    for name in spec.tasks:
+        asked.of(name)
+    limits = tuple(_limit(name, least, asked) for name, least in spec.at_least.items())
+    if spec.best == "mean":
+        columns = spec.tasks or asked.clean()
+        made = [
+            SearchObjective("mean", tuple(term for name in columns for term in _terms([name], 1 / len(columns), asked)))
+        ]
+    elif spec.best == "each":
+        tasks = dict.fromkeys(each for name in spec.tasks or asked.tasks for each in asked.of(name))
+        made = [SearchObjective(task, (Term((task,)),)) for task in tasks]
+    elif spec.best == "weighted":
+        parts = [_terms(_joined(name, (), asked), weight, asked) for name, weight in spec.weights.items()]
+        made = [SearchObjective(spec.name or "weighted", tuple(term for terms in parts for term in terms))]
+    else:
+        made = [SearchObjective(spec.best, _terms(_joined(spec.best, spec.tasks, asked), 1.0, asked))]
+    named = [spec.name if spec.name and len(made) == 1 else each.name for each in made]
+    return [SearchObjective(name, each.terms, limits) for name, each in zip(named, made, strict=True)]
+
+
+def _limit(name: str, least: float, asked: Asked) -> Limit:
+    first, *more = (term.tasks for term in _terms(_joined(name, (), asked), 1.0, asked))
+    return Limit(first, least, tuple(more), name if more else "")
+
+
+def _terms(names: Sequence[str], weight: float, asked: Asked) -> tuple[Term, ...]:
+    """The share right on all that is named: of data sets of parts, the plain mean over the parts."""
+    parts = list(zip(*[asked.of(name) for name in names], strict=True))
+    return tuple(Term(tasks, weight / len(parts)) for tasks in parts)
+
+
+def _joined(name: str, tasks: Sequence[str], asked: Asked) -> Sequence[str]:
+    """The names on all of which a sample must be right: those of the union, or one."""
+    if name != "union":
+        asked.of(name)
+        return (name,)
+    chosen = tuple(tasks) or asked.attacked()
+    sets = {each.partition("@")[0] for each in chosen}
+    if not chosen or len(sets) > 1:
+        what = f"data sets {', '.join(sorted(sets))}" if sets else "no threats"
+        raise BadInput(f"a union over {what}: give threats, and with several attacked data sets the union's tasks")
+    return chosen

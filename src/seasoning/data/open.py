@@ -1,0 +1,239 @@
+"""From what somebody names as data to samples as a model sees them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seasoning.data.catalogue import FACTS
+from seasoning.data.decoding import Photo, View, Whole, image_size
+from seasoning.data.listing import Listing
+from seasoning.data.reading import Known, read_samples, usable_processors
+from seasoning.data.recognise import find_set, lacking, shortfall
+from seasoning.data.samples import Samples
+from seasoning.data.sources import SOURCES, SPLITS, source_parts
+from seasoning.errors import BadInput, UnknownName
+
+
+__all__ = ["TRANSFORMS", "Opened", "ReadOptions", "open_data"]
+
+TRANSFORMS = ("auto", "model", "as-is")
+_FEW = 2000  # images that are decoded sooner than worker processes start
+_MOST_WORKERS = 8
+_LOOKED_AT = 64  # images whose size tells whether all have one
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How data is read.
+
+    Args:
+        split: Part of a data set that has parts, by default `"test"`.
+        transform: `"model"` views photographs as the architecture asks, `"as-is"` leaves their size; `"auto"` leaves
+            images that were made at one size, and views the others.
+        workers: Processes that decode; by default none for few images, else as many as there are processors.
+        cache: Folder that keeps decoded images, mapped instead of held in memory.
+        skip_damaged: Whether to leave out images that cannot be read, and count them.
+        partial: Whether to measure what is there of a set that is not complete.
+        class_names: The model's classes in the order of its logits, to name the folders by.
+    """
+
+    split: str | None = None
+    transform: str = "auto"
+    workers: int | None = None
+    cache: Path | None = None
+    skip_damaged: bool = False
+    partial: bool = False
+    class_names: tuple[str, ...] | None = None
+
+
+class Opened:
+    """One set of images before it is decoded.
+
+    Args:
+        name: Such as `"imagenet-c/fog/3"`.
+        column: The column of a table that it belongs to, such as `"imagenet-c"`.
+        kind: A key of `FACTS`, or `None` for a set without files.
+        listing: Opens it.
+        samples: Of a set without files, gives them.
+        options: How it is read.
+        notes: What a reader of its numbers has to know, beside what its files say.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        column: str,
+        kind: str | None,
+        listing: Callable[[], Listing] | None,
+        samples: Callable[[], Samples] | None,
+        options: ReadOptions,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.name, self.column, self.kind = name, column, kind
+        self._listing, self._samples, self._options, self._notes = listing, samples, options, notes
+
+    @cached_property
+    def listing(self) -> Listing | None:
+        """What it holds; a published set that is not complete is refused unless that is asked for."""
+        if self._listing is None or self.kind is None:
+            return None
+        listing = self._listing()
+        if self._options.split is not None and not listing.name.endswith(f"/{self._options.split}"):
+            raise BadInput(f"--split {self._options.split} of {self.name}: it is not parted, leave the option out")
+        missing = shortfall(listing, self.kind, self._options.split or "test")
+        if missing is not None and not self._options.partial:
+            raise BadInput(
+                f"{self.name} is not complete: {missing}; copy it again, measure what is there by --partial, "
+                f"or say that it is something else, as in folder=PATH. Expected: {FACTS[self.kind].layout}"
+            )
+        return listing
+
+    @cached_property
+    def _made(self) -> Samples | None:
+        return None if self._samples is None else self._samples()
+
+    @property
+    def outputs(self) -> int:
+        """Logits that a model of it has."""
+        known = self.listing or self._made
+        return 0 if known is None else known.outputs
+
+    @property
+    def ids(self) -> Tensor:
+        """Ids of its samples."""
+        known = self.listing or self._made
+        return torch.empty(0, dtype=torch.int64) if known is None else known.ids
+
+    def image_bytes(self, photo: Photo) -> int:
+        """What an image takes in this view, in 8 bits a value."""
+        if self.listing is None or self.listing.pixels is not None:
+            return 0  # it is in memory already
+        view = self.view(photo)
+        size = image_size(self.listing.places[0]) if view is None else view.size
+        return 0 if size is None else self.channels * size[0] * size[1]
+
+    @property
+    def channels(self) -> int:
+        """Channels of its images."""
+        return 3 if self._made is None else self._made.x.shape[1]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of its numbers has to know."""
+        if self.listing is None or self.kind is None:
+            return []
+        missing = shortfall(self.listing, self.kind, self._options.split or "test")
+        return [*self._notes, *self.listing.notes, *([f"not complete: {missing}"] if missing else [])]
+
+    def view(self, photo: Photo) -> View | None:
+        """What is done to each image for a model that asks for photographs in this view; `None` leaves it as it is."""
+        listing = self.listing
+        if listing is None or listing.pixels is not None or self._options.transform == "as-is":
+            return None
+        if self._options.transform == "auto":
+            own = {image_size(place) for place in listing.places[:: max(len(listing) // _LOOKED_AT, 1)]}
+            # Images of one size, from a set made at it or from one's own folder, are not resized a second time.
+            if listing.as_is or (self.kind in ("folder", "folder-c") and len(own) == 1):
+                return Whole(photo.size) if photo.fixed and own != {photo.size} else None
+        return photo
+
+    def forget(self) -> None:
+        """Let go of what was listed: of many sets, all listings together are large."""
+        self.__dict__.pop("listing", None)
+
+    def read(
+        self,
+        photo: Photo,
+        on_images: Callable[[int], None] = lambda count: None,
+        *,
+        rows: Sequence[int] | None = None,
+        cache: Path | None = None,
+        known: Known | None = None,
+    ) -> Samples:
+        """Its samples as a model sees them.
+
+        Args:
+            photo: The view of photographs that the model asks for.
+            on_images: Told how many images are decoded, now and then.
+            rows: Which samples, by their places in the listing; by default all. The others are not decoded.
+            cache: Folder that keeps decoded images, where the options name none.
+            known: Gives the pixels of images that were decoded before in the same view, and `None` of others.
+        """
+        if self._made is not None:
+            return self._made if rows is None else self._made.take(torch.tensor(rows), self._made.name)
+        listing, options = self.listing, self._options
+        if listing is None:
+            raise RuntimeError(f"{self.name} has neither files nor samples")
+        view = self.view(photo)
+        if rows is not None:
+            listing = listing.take(rows)
+        processors = usable_processors()
+        default = 0 if len(listing) < _FEW else min(processors, _MOST_WORKERS)
+        return read_samples(
+            listing,
+            view=view,
+            workers=default if options.workers is None else options.workers,
+            cache=options.cache or cache,
+            skip_damaged=options.skip_damaged,
+            on_images=on_images,
+            known=known,
+        )
+
+
+def open_data(names: Sequence[str], options: ReadOptions) -> list[Opened]:
+    """The sets that names stand for, in their order; those of many parts, such as ImageNet-C, as many sets.
+
+    Args:
+        names: A known data set (`digits`), a folder or an archive, or one with its kind in front
+            (`imagenet-real=PATH`).
+        options: How they are read.
+
+    Raises:
+        UnknownName: no such data set, kind, split or transform.
+        BadInput: a split of data that has none, or a folder that does not hold what was said.
+    """
+    if options.split is not None and options.split not in SPLITS:
+        raise UnknownName("split", options.split, SPLITS)
+    if options.transform not in TRANSFORMS:
+        raise UnknownName("transform", options.transform, TRANSFORMS)
+    opened = [each for name in names for each in _opened(name, options)]
+    twice = sorted({each.name for each in opened if [other.name for other in opened].count(each.name) > 1})
+    if twice:
+        raise BadInput(f"data set {twice[0]} is given twice: each is a column of its own, give it once")
+    return opened
+
+
+def _opened(text: str, options: ReadOptions) -> list[Opened]:
+    if text in SOURCES:
+        part = options.split or "test"
+        return [Opened(text, text, None, None, lambda: source_parts(text)[part], options)]
+    kind, equals, path = text.partition("=")
+    if not equals or (kind not in FACTS and Path(text).exists()):
+        kind, path = "", text
+    if not kind and not Path(path).exists():
+        raise UnknownName("data set", text, [*SOURCES, *FACTS])
+    split = options.split or "test"
+    found = find_set(Path(path), kind or None, split=split, class_names=options.class_names)
+    if options.split is not None and found.kind not in ("cifar10", "cifar100"):
+        raise BadInput(f"--split {split} of the folder {path}: a folder is measured whole, leave the option out")
+    if split not in ("train", "test"):
+        raise BadInput(f"--split {split} of {path}: CIFAR has train and test")
+    missing = lacking(found)
+    # Of one's own images somebody may have wanted only some corruptions.
+    if missing is not None and FACTS[found.kind].images is not None and not options.partial:
+        raise BadInput(
+            f"{path} is not complete: {missing}; copy them, or measure what is there by --partial. "
+            f"Expected: {FACTS[found.kind].layout}"
+        )
+    # The subsets of a C version share a column, `NAME/corruption/severity`; all others have their own.
+    parts = [(each, each.name.split("/")[0] if found.kind.endswith("-c") else each.name) for each in found.parts]
+    # What is missing is said once, by the first of them.
+    notes = [[f"not complete: {missing}"] if missing is not None and each is parts[0] else [] for each in parts]
+    return [
+        Opened(part.name, column, found.kind, part.open, None, options, noted)
+        for (part, column), noted in zip(parts, notes, strict=True)
+    ]

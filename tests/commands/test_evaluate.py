@@ -1,0 +1,179 @@
+"""One checkpoint alone: measured, kept, gone on with, and told apart from others."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from seasoning.checkpoints.load import State, load_ingredient
+from seasoning.commands.evaluate import Line, evaluate_sets
+from seasoning.data import Samples
+from seasoning.data.open import ReadOptions
+from seasoning.errors import BadInput, Mismatch, UnknownName
+from seasoning.evaluation import measure as measuring
+from seasoning.evaluation.evaluator import evaluate
+from seasoning.models import PixelClassifier
+from seasoning.threat import Threat
+from tests.data.trees import GREY
+
+
+THREATS = [Threat("linf", 0.05), Threat("l1", 0.5)]
+
+
+def silent(doing: str, done: float, total: float) -> None:
+    """Watches and says nothing."""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(robust_state: State, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "robust.ckpt"
+    save_file(dict(robust_state), path)
+    return path
+
+
+def measured(
+    checkpoint: Path, folder: Path, *, data: str = "digits", split: str | None = None, **options: object
+) -> dict[str, Line]:
+    given: dict[str, object] = {
+        "architecture": "resnet_small",
+        "data": [data],
+        "reading": ReadOptions(split=split),
+        "threats": THREATS,
+        "suite": "default",
+        "steps": 5,
+        "folder": folder,
+        "watch": silent,
+    }
+    (result,) = evaluate_sets(checkpoint, **given | options)  # type: ignore[arg-type]
+    return result.lines
+
+
+def test_lines_and_costs_and_nothing_twice(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = measured(checkpoint, tmp_path)
+    values = {name: line.estimate.value for name, line in lines.items()}
+    assert list(values) == ["clean", "linf:0.05", "l1:0.5", "union"]
+    assert values["union"] <= min(values["linf:0.05"], values["l1:0.5"]) <= values["clean"]
+    assert lines["clean"].estimate.n == 397
+    clean, attacked = lines["clean"].cost, lines["linf:0.05"].cost
+    assert clean is not None
+    assert attacked is not None
+    assert (clean.gradients, clean.forwards) == (0, 397)
+    # Robust samples take all five steps, a last look and the clean pass; nobody takes more and one trial of the find.
+    robust = round(values["linf:0.05"] * 397)
+    assert 5 * robust <= attacked.gradients <= 5 * 397
+    assert 7 * robust <= attacked.forwards <= 8 * 397
+    assert attacked.seconds > 0
+    assert lines["union"].cost is None
+    monkeypatch.setattr(measuring, "evaluate", None)
+    assert measured(checkpoint, tmp_path) == lines
+
+
+def test_batches_and_layout_do_not_change_the_answer(checkpoint: Path, tmp_path: Path) -> None:
+    lines = measured(checkpoint, tmp_path / "whole")
+    other = measured(checkpoint, tmp_path / "parts", batch_size=16, channels_last=True, device="cpu")
+    for name, line in lines.items():
+        # Kernels differ with the shape: a few samples in a thousand may flip.
+        assert abs(line.estimate.value - other[name].estimate.value) <= 2 / 397
+
+
+def test_who_differs_in_normalization_is_another_model(checkpoint: Path, tmp_path: Path) -> None:
+    own = measured(checkpoint, tmp_path, threats=[])
+    same = measured(checkpoint, tmp_path, threats=[], normalization=((0.5,), (0.5,)))
+    dark = measured(checkpoint, tmp_path, threats=[], normalization=((0.9,), (0.1,)))
+    assert same == own
+    assert dark["clean"].estimate.value < own["clean"].estimate.value
+
+
+def test_a_function_in_a_file_is_an_architecture(checkpoint: Path, tmp_path: Path) -> None:
+    own = measured(checkpoint, tmp_path / "own")
+    code = tmp_path / "nets.py"
+    code.write_text(
+        "from torch import nn\n"
+        "from seasoning.models.resnet import resnet_small\n\n"
+        "class Centred(nn.Module):\n"
+        "    def __init__(self, **options):\n"
+        "        super().__init__()\n"
+        "        self.net = resnet_small(**options)\n\n"
+        "    def forward(self, x):\n"
+        "        return self.net((x - 0.5) / 0.5)\n\n"
+        "def network(num_classes, in_chans):\n"
+        "    return Centred(num_classes=num_classes, in_chans=in_chans)\n"
+    )
+    wrapped = tmp_path / "wrapped.pt"
+    state = {f"net.{name}": tensor for name, tensor in load_ingredient(checkpoint).items()}
+    torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, wrapped)
+    other = measured(wrapped, tmp_path / "file", architecture=f"{code}:network")
+    assert {name: line.estimate for name, line in other.items()} == {name: line.estimate for name, line in own.items()}
+
+
+def test_a_folder_of_images_is_measured_whole(
+    checkpoint: Path, digits: dict[str, Samples], robust_model: PixelClassifier, tmp_path: Path
+) -> None:
+    part = digits["test"].take(torch.arange(30), "part")
+    root = tmp_path / "images"
+    for place, (image, label) in enumerate(zip(part.x, part.y.tolist(), strict=True)):
+        folder = root / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((image[0] * 255).round().byte().numpy()).save(folder / f"{place}.png")
+    code = tmp_path / "grey.py"
+    code.write_text(GREY)
+    wrapped = tmp_path / "wrapped.safetensors"
+    save_file({f"net.{name}": tensor for name, tensor in load_ingredient(checkpoint).items()}, wrapped)
+    lines = measured(wrapped, tmp_path / "out", architecture=f"{code}:network", data=str(root), threats=[])
+    rounded = ((part.x * 255).round() / 255).clamp(0, 1)
+    right = (robust_model(rounded).argmax(1) == part.y).float().mean()
+    assert lines["clean"].estimate.n == 30
+    assert lines["clean"].estimate.value == pytest.approx(float(right))
+    with pytest.raises(BadInput, match="measured whole"):
+        measured(wrapped, tmp_path / "out", data=str(root), split="test")
+
+
+def test_a_kill_between_blocks_loses_no_finished_block(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "_BLOCK", 128)
+    whole = measured(checkpoint, tmp_path / "whole", batch_size=16)
+    shares: list[float] = []
+
+    def watch(doing: str, done: float, total: float) -> None:
+        shares.append(done)
+        if doing.endswith("linf:0.05") and 1.5 < done < 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measured(checkpoint, tmp_path / "cut", batch_size=16, watch=watch)
+    assert shares == sorted(shares)
+    looked: list[int] = []
+
+    def counted(model: PixelClassifier, samples: Samples, **options: object) -> object:
+        looked.append(len(samples))
+        return evaluate(model, samples, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(measuring, "evaluate", counted)
+    again = measured(checkpoint, tmp_path / "cut", batch_size=16)
+    # Of the four blocks of the first threat the first two were finished, and the clean ones.
+    assert looked == [128, 13, 128, 128, 128, 13]
+    assert {name: line.estimate for name, line in again.items()} == {n: line.estimate for n, line in whole.items()}
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"architecture": "resnet10t"}, Mismatch, r"lacks tensor 'conv1.*' of shape"),
+        ({"suite": "standrad"}, UnknownName, "did you mean 'standard'"),
+        ({"precision": "bf1"}, UnknownName, "did you mean 'bf16'"),
+        ({"split": "tset"}, UnknownName, "did you mean 'test'"),
+        ({"data": "no/such/folder"}, UnknownName, "unknown data set"),
+        ({"batch_size": 0}, BadInput, "batch size of 0"),
+        ({"device": "cuda:99"}, BadInput, "device 'cuda:99' cannot be used"),
+        ({"device": "gpu"}, BadInput, "device 'gpu' cannot be used"),
+    ],
+)
+def test_what_does_not_fit_is_named_before_any_work(
+    checkpoint: Path, tmp_path: Path, options: dict[str, object], kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words):
+        measured(checkpoint, tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,440 @@
+"""Whole trainings by recipe: all of the package's, cut off and gone on with, and refused."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from seasoning import cli
+from seasoning.checkpoints.load import load_ingredient, read_metadata, save_state
+from seasoning.checkpoints.provenance import constants_of
+from seasoning.commands.train import prepare
+from seasoning.config.base import resolve
+from seasoning.config.train import read_recipe_file, recipe_files
+from seasoning.errors import BadInput, RunConflict
+from seasoning.models import PixelClassifier, build_model
+from seasoning.training import TrainingProgress
+
+
+RECIPES = recipe_files()
+# A training of seconds whose state has everything: errors so far, an average, momentum, crops.
+TEXT = """# Digits: a small network robust to two threats
+threats = ["linf:0.1", "l1:1"]
+
+[network]
+architecture = "resnet_small"
+
+[data]
+source = "digits"
+classes = 10
+shape = [1, 8, 8]
+validation = 60
+crop = 1
+
+[objective]
+name = "eat"
+
+[attack]
+steps = 2
+
+[optimizer]
+rate = 0.05
+batch_size = 32
+momentum = 0.9
+weight_decay = 5e-4
+ema = 0.98
+ingredient = "ema"
+
+[schedule]
+epochs = 3
+kind = "cosine"
+warmup = 0.1
+"""
+
+Said = Callable[..., str]
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
+    """Run a command in this process and return what it printed."""
+
+    # Every call adds a handler, which would outlive what it writes to.
+    monkeypatch.setattr(logging.getLogger("seasoning"), "handlers", [])
+
+    def run(*arguments: str | Path, expect: int = 0) -> str:
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(sys, "argv", ["seasoning", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        assert ended.value.code == expect, printed
+        return printed.out + printed.err
+
+    return run
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "digits-eat.toml"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "digits-eat.toml").write_text(TEXT)
+    prepare("digits-eat", read_recipe_file(folder / "digits-eat.toml"), folder / "run", device="cpu")
+    return folder / "run"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_runs_in_small(tmp_path: Path, name: str) -> None:
+    spec = read_recipe_file(RECIPES[name]).shrunk()
+    best = prepare(name, spec, tmp_path / "run", device="cpu", trackers=())
+    told = json.loads(read_metadata(best)["seasoning.ingredient"])
+    assert told["name"] == name
+    assert told["smoke"] is True
+    assert told["threats"] == list(spec.threats)
+    assert told["epochs"] == spec.schedule.epochs
+    assert 1 <= told["epoch"] <= told["epochs"]
+    state = load_ingredient(tmp_path / "run" / "last.safetensors")
+    assert all(bool(torch.isfinite(tensor.float()).all()) for tensor in state.values())
+
+
+def test_a_training_leaves_what_it_says(whole: Path) -> None:
+    assert {path.name for path in whole.iterdir()} == {
+        *("best.safetensors", "last.safetensors", "state.pt", "recipe.json", "logs", ".lock")
+    }
+    assert list((whole / "logs").rglob("events.out.tfevents.*"))
+    written = json.loads((whole / "recipe.json").read_text())
+    assert written["recipe"] == "digits-eat"
+    assert written["settings"]["attack"]["steps"] == 2
+    assert constants_of([whole / "best.safetensors"]) == ((0.5,), (0.5,))
+
+
+def launch(recipe: Path, folder: Path, *options: str) -> subprocess.Popen[str]:
+    command = [str(Path(sys.executable).with_name("seasoning")), "train", str(recipe), "--out", str(folder), *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return subprocess.Popen(
+        [*command, "--device", "cpu", "--tracker", "none"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        text=True,
+    )
+
+
+def wait_for(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not ready():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "it never came so far"
+        time.sleep(0.002)
+
+
+def place(folder: Path) -> tuple[int, int]:
+    """Epoch and step of the state in a folder."""
+    if not (folder / "state.pt").exists():
+        return 0, 0
+    progress = torch.load(folder / "state.pt", weights_only=True)["progress"]
+    return progress["epoch"], progress["step"]
+
+
+def came_to(folder: Path, wanted: tuple[int, int]) -> bool:
+    return place(folder) >= wanted
+
+
+def assert_same_ingredients(one: Path, other: Path) -> None:
+    for name in ("best.safetensors", "last.safetensors"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_parameters(whole: Path, recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    for wanted in ((0, 5), (1, 3)):
+        process = launch(recipe, folder, "--resume", "--save-seconds", "0")
+        wait_for(process, partial(came_to, folder, wanted))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        epoch, step = place(folder)
+        assert wanted <= (epoch, step) < (3, 0)
+    prepare("digits-eat", read_recipe_file(recipe), folder, resume=True, device="cpu", trackers=())
+    assert_same_ingredients(whole, folder)
+
+
+def test_sigterm_saves_in_mid_epoch_and_exits_with_75(whole: Path, recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = launch(recipe, folder)
+    wait_for(process, (folder / "recipe.json").exists)
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, printed
+    assert "give the same command with --resume" in printed
+    assert "Traceback" not in printed
+    epoch, step = place(folder)
+    assert epoch == 0
+    assert step >= 1
+    process = launch(recipe, folder, "--resume")
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, printed
+    assert f"ingredient: {folder / 'best.safetensors'}" in printed
+    assert_same_ingredients(whole, folder)
+
+
+def test_ctrl_c_saves_too_and_exits_with_130(recipe: Path, tmp_path: Path, said: Said) -> None:
+    folder = tmp_path / "run"
+    process = launch(recipe, folder)
+    wait_for(process, (folder / "recipe.json").exists)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert place(folder) >= (0, 1)
+    # Without being told so, nothing goes on and nothing starts over.
+    assert "holds a training: go on with it by --resume" in said("train", recipe, "--out", folder, expect=2)
+
+
+def test_a_changed_recipe_is_refused_with_what_changed(whole: Path, recipe: Path, tmp_path: Path, said: Said) -> None:
+    before = {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()}
+    more = ["--set", "optimizer.rate=0.01", "--set", "schedule.epochs=4"]
+    printed = said("train", recipe, "--out", whole, "--resume", *more, expect=2)
+    assert "settings.optimizer.rate is 0.05 there and 0.01 here" in printed
+    assert "settings.schedule.epochs is 3 there and 4 here" in printed
+    assert "--accept-changes" in printed
+    assert {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()} == before
+    other = tmp_path / "copy"
+    other.mkdir()
+    for name in ("state.pt", "recipe.json"):
+        (other / name).write_bytes(before[name])
+    printed = said("train", recipe, "--out", other, "--resume", "--accept-changes", "--tracker", "none", *more)
+    assert "epoch 4; loss" in printed
+    assert "epoch 3; validation" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            "threats=['linf:0.1', 'l2:1']",
+            "settings.threats is ['linf:0.1', 'l1:1'] there and ['linf:0.1', 'l2:1'] here",
+        ),
+        ("attack.steps=3", "settings.attack.steps is 2 there and 3 here"),
+        ("data.validation=61", "images.validation is"),
+    ],
+)
+def test_what_scores_rest_on_never_changes(whole: Path, recipe: Path, said: Said, change: str, words: str) -> None:
+    before = {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()}
+    more = ["--resume", "--accept-changes", "--tracker", "none", "--set", "schedule.epochs=4"]
+    printed = said("train", recipe, "--out", whole, *more, "--set", change, expect=2)
+    assert words in printed
+    assert "epochs" not in printed
+    assert "start in another folder" in printed
+    assert {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()} == before
+
+
+def test_ingredients_mix_and_are_measured(whole: Path, tmp_path: Path, said: Said) -> None:
+    soup = tmp_path / "soup.safetensors"
+    files = [whole / "best.safetensors", whole / "last.safetensors"]
+    said("mix", *files, "--weights", "0.5,0.5", "--out", soup)
+    assert constants_of([soup]) == ((0.5,), (0.5,))
+    printed = said("evaluate", soup, "--arch", "resnet_small", "--threat", "linf:0.1", "--out", tmp_path / "measured")
+    assert "linf:0.1" in printed
+
+
+FINE_TUNE = TEXT.replace('threats = ["linf:0.1", "l1:1"]', 'starts = ["mine"]\nthreats = ["linf:0.1", "l1:1"]').replace(
+    "epochs = 3", "epochs = 1"
+)
+
+
+def test_a_fine_tune_keeps_the_constants_of_its_start(tmp_path: Path, said: Said) -> None:
+    recipe, init = tmp_path / "tune.toml", tmp_path / "init.safetensors"
+    recipe.write_text(FINE_TUNE)
+    with torch.random.fork_rng():
+        state = build_model("resnet_small", num_classes=10).network.state_dict()
+    save_state(state, init, {"seasoning.ingredient": json.dumps({"mean": [0.0], "std": [1.0]})})
+    seen: list[PixelClassifier] = []
+
+    def watched(*given: Any, **options: Any) -> PixelClassifier:
+        seen.append(build_model(*given, **options))
+        return seen[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seasoning.commands.train.build_model", watched)
+        prepare("tune", read_recipe_file(recipe), tmp_path / "run", init=init, device="cpu", trackers=())
+    assert (seen[0].mean.item(), seen[0].std.item()) == (0.0, 1.0)
+    best = tmp_path / "run" / "best.safetensors"
+    assert constants_of([best]) == ((0.0,), (1.0,))
+    # What measures it sees the images as training did, without being told.
+    options = ["--arch", "resnet_small", "--out", tmp_path / "measured"]
+    told = said("evaluate", best, *options, "--mean", "0", "--std", "1")
+    assert told == said("evaluate", best, *options)
+    wrong = said("evaluate", best, *options, "--mean", "0.5", "--std", "0.5", expect=2)
+    assert "was trained with normalization mean [0.0] and std [1.0]" in wrong
+
+
+@pytest.mark.parametrize(("made_by", "warns"), [("cifar10/mine", False), ("other", True)])
+def test_a_start_of_another_recipe_is_warned_of(tmp_path: Path, said: Said, made_by: str, warns: bool) -> None:
+    tune, init = tmp_path / "tune.toml", tmp_path / "init.safetensors"
+    tune.write_text(FINE_TUNE)
+    with torch.random.fork_rng():
+        state = build_model("resnet_small", num_classes=10).network.state_dict()
+    save_state(state, init, {"seasoning.ingredient": json.dumps({"name": made_by})})
+    printed = said("train", tune, "--init", init, "--out", tmp_path / "run", "--tracker", "none")
+    assert ("init.safetensors was made by other; recipe tune fine-tunes mine" in printed) == warns
+
+
+def test_a_start_is_wanted_by_fine_tunes_alone(recipe: Path, tmp_path: Path, said: Said) -> None:
+    tune = tmp_path / "tune.toml"
+    tune.write_text(FINE_TUNE)
+    printed = said("train", tune, "--out", tmp_path / "run", expect=2)
+    assert "recipe tune fine-tunes what mine makes: give the checkpoint with --init" in printed
+    printed = said("train", recipe, "--init", recipe, "--out", tmp_path / "run", expect=2)
+    assert "starts from random parameters: leave out --init" in printed
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["linf-scrath"], "unknown recipe 'linf-scrath': did you mean 'linf-scratch'"),
+        (["RECIPE", "--set", "optimizer.rte=1"], "unknown setting 'optimizer.rte': did you mean 'optimizer.rate'"),
+        (["RECIPE", "--set", "threats=[]"], "objective 'eat' with 0 threats: give at least two"),
+        (["RECIPE", "--set", "objective.name=nominal"], "objective 'nominal' with linf:0.1, l1:1: it attacks nothing"),
+        (["RECIPE", "--set", "objective.name=eet"], "unknown objective 'eet': did you mean 'eat'"),
+        (["RECIPE", "--set", "attack.steps=0"], "setting attack.steps=0"),
+        (["RECIPE", "--set", "optimizer.batch_size=2000"], "set batch_size to 840 or less"),
+        (["RECIPE", "--set", "data.validation=900"], "would leave none to train on: set it lower"),
+        (
+            ["RECIPE", "--set", "schedule.kind=step", "--set", "schedule.milestones=[2, 3, 5]"],
+            "schedule.milestones 3, 5 with schedule.epochs=3",
+        ),
+        (["RECIPE", "--data", "no'where"], """no training images at "no'where\""""),
+        (["RECIPE", "--data", "nowhere"], "no training images at 'nowhere': name a folder"),
+        (["RECIPE", "--set", "data.classes=7"], "digits has 10 classes of images of 1 x 8 x 8, the recipe wants 7"),
+        (["RECIPE", "--set", "network.architecture=resnet_smal"], "did you mean 'resnet_small'"),
+        (["RECIPE", "--set", "network.architecture=vit_tiny_patch16_224"], "does not take images of shape (1, 8, 8)"),
+        (["RECIPE", "--tracker", "tensorbord"], "unknown tracker 'tensorbord': did you mean 'tensorboard'"),
+        (["RECIPE", "--tracker", "clearml"], "tracker 'clearml' is not installed here: pip install clearml"),
+        (["RECIPE", "--device", "tpu"], "--device tpu: expected cpu"),
+        (["RECIPE", "--set", "optimizer.ema=1.5"], "ema=1.5"),
+    ],
+)
+def test_bad_input_is_told_before_any_work(
+    recipe: Path, tmp_path: Path, said: Said, arguments: list[str], words: str
+) -> None:
+    folder = tmp_path / "run"
+    given = [str(recipe) if each == "RECIPE" else each for each in arguments]
+    assert words in said("train", *given, "--out", folder, expect=2)
+    assert not folder.exists()
+
+
+def test_a_folder_that_does_not_fit_is_told(recipe: Path, tmp_path: Path, said: Said) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "images" / name / "1.png")
+    printed = said("train", recipe, "--data", tmp_path / "images", "--out", tmp_path / "run", expect=2)
+    assert "has 2 classes of images of 3 x 4 x 4, the recipe wants 10 classes of images of 1 x 8 x 8" in printed
+
+
+def test_images_that_validate_do_not_depend_on_how_the_folder_is_named(recipe: Path, tmp_path: Path) -> None:
+    for place in range(40):
+        path = tmp_path / "images" / str(place % 2) / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (6 * place,) * 3).save(path)
+    shutil.copytree(tmp_path / "images", tmp_path / "renamed")
+    said: list[dict[str, str]] = []
+    for folder in (tmp_path / "images", tmp_path / "renamed"):
+        size = ["data.classes=2", "data.shape=[3, 8, 8]", "data.validation=10", "optimizer.batch_size=10"]
+        spec = resolve([f"data.source='{folder}'", *size, "schedule.epochs=1"], read_recipe_file(recipe))
+        prepare("x", spec, tmp_path / f"{folder.name}-run", device="cpu", trackers=())
+        said.append(json.loads((tmp_path / f"{folder.name}-run" / "recipe.json").read_text())["images"])
+    assert said[0] == said[1]
+
+
+def test_folders_of_something_else_are_refused_and_kept(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    for folder, words in ((tmp_path, "of no training"), (tmp_path / "thesis.tex", "is a file")):
+        with pytest.raises(RunConflict, match=words):
+            prepare("digits-eat", read_recipe_file(recipe), folder, device="cpu", trackers=())
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+@pytest.mark.filterwarnings("ignore::seasoning.attacks.checks.MaskedGradients")
+def test_a_loss_of_nan_names_step_and_state(tmp_path: Path, said: Said) -> None:
+    recipe = tmp_path / "hot.toml"
+    recipe.write_text(TEXT.replace("rate = 0.05", "rate = 1e30"))
+    printed = said("train", recipe, "--out", tmp_path / "run", "--tracker", "none", "--save-seconds", "0", expect=2)
+    assert "became" in printed
+    assert "in epoch 1, step" in printed
+    assert f"{tmp_path / 'run' / 'state.pt'} holds the last saved state, epoch 1, step " in printed
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "last.safetensors"])
+def test_ingredients_without_a_state_are_not_overwritten(recipe: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_bytes(b"precious")
+    with pytest.raises(RunConflict, match=f"holds '{name}' of a training whose state is gone"):
+        prepare("digits-eat", read_recipe_file(recipe), tmp_path / "run", device="cpu", trackers=())
+    assert (tmp_path / "run" / name).read_bytes() == b"precious"
+
+
+def test_validation_takes_no_more_images_at_a_time_than_a_part_of_a_batch(recipe: Path, tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def watched(*given: Any, **options: Any) -> PixelClassifier:
+        model = build_model(*given, **options)
+        model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+        return model
+
+    spec = resolve(["optimizer.accumulate=3", "schedule.epochs=1"], read_recipe_file(recipe))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seasoning.commands.train.build_model", watched)
+        prepare("x", spec, tmp_path / "run", device="cpu", trackers=())
+    # AutoPGD takes up to a quarter more where no gradient is.
+    assert 11 <= max(sizes) <= 13
+
+
+def test_a_damaged_state_is_named(recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "state.pt").write_bytes(b"PK not a state")
+    with pytest.raises(BadInput, match=r"state\.pt is damaged .*: remove it"):
+        prepare("digits-eat", read_recipe_file(recipe), folder, resume=True, device="cpu", trackers=())
+
+
+def test_progress_is_reported(recipe: Path, tmp_path: Path) -> None:
+    seen: list[TrainingProgress] = []
+    prepare("x", read_recipe_file(recipe), tmp_path / "run", device="cpu", trackers=(), on_step=seen.append)
+    assert [report.share for report in seen] == sorted(report.share for report in seen)
+    assert seen[-1].share == 1.0
+    assert seen[-1].scores is not None
+
+
+def test_recipes_are_listed_shown_copied_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Said
+) -> None:
+    listed = said("recipes", "list")
+    assert all(name in listed for name in RECIPES)
+    assert said("recipes", "show", "max-finetune") == RECIPES["cifar10/max-finetune"].read_text()
+    monkeypatch.chdir(tmp_path)
+    assert said("recipes", "copy", "max-finetune") == "max-finetune.toml\n"
+    assert (tmp_path / "max-finetune.toml").read_bytes() == RECIPES["cifar10/max-finetune"].read_bytes()
+    assert "max-finetune.toml exists" in said("recipes", "copy", "max-finetune", expect=2)
+    checked = said("recipes", "check")
+    assert checked.count("can be trained") == len(RECIPES)
+    text = (tmp_path / "max-finetune.toml").read_text()
+    (tmp_path / "max-finetune.toml").write_text(text.replace('"l2:0.5", "l1:12"', "").replace('/255", ', '/255"'))
+    assert "objective 'max' with 1 threats" in said("recipes", "check", "max-finetune.toml", expect=1)

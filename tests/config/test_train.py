@@ -1,0 +1,158 @@
+"""The recipes that come with the package, and what is said of wrong ones."""
+
+from pathlib import Path
+
+import pytest
+
+from seasoning.commands.train import check_recipe
+from seasoning.config.base import resolve
+from seasoning.config.train import RecipeSpec, find_recipe, heading, read_recipe_file, recipe_files
+from seasoning.errors import BadInput, UnknownName
+
+
+RECIPES = recipe_files()
+NORMS = {"linf": "linf:8/255", "l2": "l2:0.5", "l1": "l1:12"}
+# Name: objective, threats, peak rate, recipes that it may start from; typed from the paper's appendix B.1.
+FACTS: dict[str, tuple[str, list[str], float, list[str]]] = {
+    "linf-scratch": ("adversarial", ["linf:8/255"], 0.1, []),
+    "l2-scratch": ("adversarial", ["l2:0.5"], 0.1, []),
+    "l1-scratch": ("adversarial", ["l1:12"], 0.1, []),
+    "linf-to-l2": ("adversarial", ["l2:0.5"], 0.1, ["linf-scratch"]),
+    "linf-to-l1": ("adversarial", ["l1:12"], 0.1, ["linf-scratch"]),
+    "l2-to-linf": ("adversarial", ["linf:8/255"], 0.1, ["l2-scratch"]),
+    "l2-to-l1": ("adversarial", ["l1:12"], 0.1, ["l2-scratch"]),
+    "l1-to-linf": ("adversarial", ["linf:8/255"], 0.1, ["l1-scratch"]),
+    "l1-to-l2": ("adversarial", ["l2:0.5"], 0.5, ["l1-scratch"]),
+    "linf-to-nominal": ("nominal", [], 0.1, ["linf-scratch"]),
+    "l2-to-nominal": ("nominal", [], 0.1, ["l2-scratch"]),
+    "l1-to-nominal": ("nominal", [], 0.1, ["l1-scratch"]),
+    "max-finetune": ("max", list(NORMS.values()), 0.1, ["linf-scratch", "l2-scratch", "l1-scratch"]),
+    "sat-finetune": ("sat", list(NORMS.values()), 0.1, ["linf-scratch", "l2-scratch", "l1-scratch"]),
+    "avg-finetune": ("avg", list(NORMS.values()), 0.1, ["linf-scratch", "l2-scratch", "l1-scratch"]),
+    "msd-finetune": ("msd", list(NORMS.values()), 0.1, ["linf-scratch", "l2-scratch", "l1-scratch"]),
+    "eat-finetune": ("eat", ["linf:8/255", "l1:12"], 0.1, ["linf-scratch", "l2-scratch", "l1-scratch"]),
+}
+
+
+def read(name: str) -> RecipeSpec:
+    return read_recipe_file(RECIPES[f"cifar10/{name}"])
+
+
+def test_every_recipe_of_cifar_is_there_and_no_other() -> None:
+    assert {name for name in RECIPES if name.startswith("cifar10/")} == {f"cifar10/{name}" for name in FACTS}
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_recipes_say_what_the_paper_says(name: str) -> None:
+    spec = read(name)
+    objective, threats, rate, starts = FACTS[name]
+    assert spec.objective.name == objective
+    assert list(spec.threats) == threats
+    assert list(spec.starts) == [f"cifar10/{each}" for each in starts]
+    assert spec.network.architecture == "wide_resnet_28_10"
+    assert (spec.data.classes, spec.data.shape, spec.data.validation) == (10, (3, 32, 32), 1000)
+    assert (spec.optimizer.rate, spec.optimizer.batch_size) == (rate, 128)
+    schedule = spec.schedule
+    if starts:
+        assert (schedule.epochs, schedule.kind, schedule.warmup) == (10, "cosine", 0.1)
+    else:
+        assert (schedule.epochs, schedule.kind, schedule.milestones, schedule.factor) == (200, "step", (100, 150), 0.1)
+        assert schedule.warmup == 0
+    if threats:
+        assert spec.attack is not None
+        assert (spec.attack.steps, spec.attack.loss, spec.attack.batch_norm) == (10, "ce", "evaluation")
+    else:
+        assert spec.attack is None
+    check_recipe(spec)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_every_header_says_command_time_and_published_numbers(name: str) -> None:
+    path = RECIPES[f"cifar10/{name}"]
+    lines = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert heading(path).startswith("CIFAR-10: ")
+    assert any(line.startswith(f"# Command: seasoning train {name} ") for line in lines)
+    assert any("Expected time:" in line and "NVIDIA H100" in line for line in lines)
+    assert any("estimate until measured" in line for line in lines)
+    assert "# Published numbers: not published in the material at hand." in lines
+    assert ("--init" in "".join(lines)) == bool(FACTS[name][3])
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_smoke_runs_keep_what_is_trained_and_shrink_the_rest(name: str) -> None:
+    full, small = read(name), read(name).shrunk()
+    assert small.smoke
+    for part in ("threats", "objective", "starts", "seed"):
+        assert getattr(small, part) == getattr(full, part)
+    assert (small.data.shape, small.data.classes, small.data.crop) == ((3, 32, 32), 10, 4)
+    assert small.optimizer.rate == full.optimizer.rate
+    for field in ("kind", "warmup", "factor"):
+        assert getattr(small.schedule, field) == getattr(full.schedule, field)
+    assert small.schedule.milestones == ((2, 3) if full.schedule.milestones else ())
+    assert small.schedule.epochs == (4 if full.schedule.milestones else 2)
+    assert (small.attack is None) == (full.attack is None)
+    if small.attack is not None and full.attack is not None:
+        assert small.attack.model_copy(update={"steps": full.attack.steps}) == full.attack
+    assert resolve([], small) == small
+
+
+def test_recipes_are_found_by_name_with_or_without_their_folder(tmp_path: Path) -> None:
+    assert find_recipe("linf-scratch") == find_recipe("cifar10/linf-scratch")
+    own = tmp_path / "mine.toml"
+    own.write_bytes(RECIPES["cifar10/linf-scratch"].read_bytes())
+    assert find_recipe(str(own)) == ("mine", own)
+    with pytest.raises(UnknownName, match="did you mean 'linf-scratch'"):
+        find_recipe("linf-scrath")
+    with pytest.raises(UnknownName, match="did you mean 'cifar10/max-finetune'"):
+        find_recipe("cifar10/max-finetun")
+    with pytest.raises(BadInput, match=r"did you mean .*mine\.toml"):
+        find_recipe(str(tmp_path / "mien.toml"))
+
+
+def changed(tmp_path: Path, old: str, new: str) -> Path:
+    text = RECIPES["cifar10/linf-scratch"].read_text()
+    assert old in text
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("batch_size", "batchsize", "unknown setting 'optimizer.batchsize': did you mean 'optimizer.batch_size'"),
+        ("[attack]", "[atack]", "unknown setting 'atack.steps': did you mean 'attack.steps'"),
+        ("epochs = 200\n", "", "setting schedule.epochs is missing"),
+        ("rate = 0.1", "rate = -1", "setting optimizer.rate=-1"),
+        ('"linf:8/255"', '"linv:8/255"', "did you mean 'linf'"),
+        ('kind = "step"', 'kind = "stairs"', "setting schedule.kind='stairs'"),
+        ("rate = 0.1", "rate = ", "is no TOML"),
+    ],
+)
+def test_wrong_files_are_named_with_what_is_wrong(tmp_path: Path, old: str, new: str, words: str) -> None:
+    path = changed(tmp_path, old, new)
+    with pytest.raises(BadInput) as caught:
+        read_recipe_file(path)
+    assert str(path) in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_all_that_is_wrong_is_listed_together(tmp_path: Path) -> None:
+    path = changed(tmp_path, "batch_size = 128", "batchsize = 128\nrates = 3")
+    with pytest.raises(BadInput) as caught:
+        read_recipe_file(path)
+    for words in ("optimizer.batchsize", "optimizer.rates", "optimizer.batch_size is missing"):
+        assert words in str(caught.value)
+
+
+def test_settings_reach_sections_that_were_left_out_and_options() -> None:
+    spec = resolve(["attack.steps=3", "network.options.width=8"], read("linf-to-nominal"))
+    assert spec.attack is not None
+    assert spec.attack.steps == 3
+    assert spec.network.options == {"width": 8}
+    with pytest.raises(BadInput, match="objective 'nominal' with an attack"):
+        check_recipe(spec)
+    with pytest.raises(UnknownName, match=r"did you mean 'optimizer\.rate'"):
+        resolve(["optimizer.rte=1"], spec)
+    with pytest.raises(UnknownName, match=r"unknown setting 'seed\.x'"):
+        resolve(["seed.x=1"], spec)

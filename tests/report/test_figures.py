@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seasoning import metrics
+from seasoning.metrics import Estimate
+from seasoning.outcomes import Measurement
+from seasoning.report import CLEAN, Results
+from seasoning.report.figures import drawings, front, regret
+from seasoning.report.plots import intervals_figure, ternary_figure
+from seasoning.report.style import Drawing, inline_svg, points_csv, save
+from seasoning.store.database import Store
+from tests.report.runs import add, made_run
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return Results(Store(made_run(tmp_path, curve=[{"clean": 0.5, "robust": 0.1}, {"clean": 0.7, "robust": 0.2}])))
+
+
+def named(results: Results) -> dict[str, Drawing]:
+    return {each.name: each for each in drawings(results)}
+
+
+def test_a_run_of_three_threats_has_its_figures(results: Results) -> None:
+    assert list(named(results)) == [
+        *["ternary-clean", "ternary-linf-0-1", "ternary-l2-0-5", "ternary-l1-2", "ternary-union"],
+        *["lines", "pareto", "union", "composition", "regret", "training"],
+    ]
+
+
+def test_points_are_the_numbers(results: Results) -> None:
+    found = named(results)
+    weights = {each.weights: each.outcomes for each in results.candidates(results.threats)}
+    for *shares, value, low, high in found["ternary-union"].points:
+        estimate = metrics.union_accuracy(*weights[tuple(map(float, shares))].values())  # type: ignore[arg-type]
+        assert (value, low, high) == estimate[:3]
+    # Three edges of five soups, each with clean, three threats and the union.
+    assert len(found["lines"].points) == 3 * 5 * 5
+    assert all(sum(map(float, row[3:])) == 1 for row in found["composition"].points)  # type: ignore[arg-type]
+    assert [row[2:] for row in found["training"].points[:2]] == [(1, 0.5), (2, 0.7)]
+    assert points_csv(found["training"]).splitlines()[:2] == ["model,column,epoch,accuracy", "m0,clean,1,0.5"]
+
+
+@pytest.mark.parametrize(
+    ("ingredients", "there", "absent"),
+    [
+        (1, {"union"}, {"lines", "pareto", "ternary-union"}),
+        (2, {"lines", "pareto"}, {"ternary-union"}),
+        (5, {"lines"}, set()),
+    ],
+)
+def test_shapes_follow_the_number_of_ingredients(
+    tmp_path: Path, ingredients: int, there: set[str], absent: set[str]
+) -> None:
+    names = set(named(Results(Store(made_run(tmp_path, ingredients=ingredients, parts=2)))))
+    assert there <= names
+    assert not absent & names
+
+
+def test_corruptions_get_a_panel_with_their_severities(tmp_path: Path) -> None:
+    shifts = [f"{name}/{severity}" for name in ("fog", "snow") for severity in (1, 2)]
+    results = Results(Store(made_run(tmp_path, threats=(), shifts=shifts)))
+    assert "pareto" in named(results)
+    points = named(results)["composition"].points
+    assert {row[0] for row in points} == {"fog", "snow", "clean and under the shifts"}
+    assert {row[1] for row in points if row[0] == "fog"} == {"1", "2"}
+    # Five soups for each of the four corrupted sets and the clean one.
+    assert len(points) == 5 * 5
+
+
+def test_a_norm_at_two_radii_makes_a_ladder(tmp_path: Path) -> None:
+    path = made_run(tmp_path)
+    with Store(path) as store:
+        model = Results(store).alone("m0")
+        known = Results(store).outcomes(model, "test", "linf:0.1")
+        assert known is not None
+        weaker = Measurement(model, "made/test", "samples", "linf:0.05", "attack li")
+        add(store, model, "test", "linf:0.1", confirming=True)
+        full = store.outcomes(Measurement(model, "made/test", "samples", "linf:0.1", "attack li"))
+        assert full is not None
+        store.add(weaker, len(full), full, {"device": "", "versions": {}, "seconds": 0, "gradients": 0, "forwards": 0})
+        ladder = named(Results(store))["ladder"]
+        assert [row[:3] for row in ladder.points] == [("linf", "m0", 0.0), ("linf", "m0", 0.05), ("linf", "m0", 0.1)]
+        clean = Results(store).outcomes(model, "test", CLEAN)
+        assert clean is not None
+        assert ladder.points[0][3] == metrics.accuracy(clean).value
+
+
+def test_regret_falls_to_nothing_with_all_images() -> None:
+    random = np.random.default_rng(0)
+    right = random.random((20, 200)) < np.linspace(0.4, 0.6, 20)[:, None]
+    few, many, all_of_them = regret(right.astype(float), [5, 100, 200], 200, 0)
+    assert few.value > many.value > all_of_them.value == 0
+    assert few.low <= few.value <= few.high
+
+
+def test_the_front_is_what_no_other_beats() -> None:
+    assert sorted(front([(0.5, 0.5), (0.9, 0.1), (0.4, 0.4), (0.5, 0.5), (0.9, 0.05)])) == [0, 1]
+
+
+def test_files_of_a_figure(results: Results, tmp_path: Path) -> None:
+    figure = named(results)["pareto"]
+    paths = save(figure, tmp_path / "figures", ("png", "svg", "pdf"))
+    again = save(figure, tmp_path / "again", ("png", "svg", "pdf"))
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
+    assert [path.suffix for path in paths] == [".png", ".svg", ".pdf", ".csv"]
+    assert paths[0].read_bytes().startswith(b"\x89PNG")
+    assert paths[2].read_bytes().startswith(b"%PDF")
+
+
+def test_pictures_are_the_same_every_time_and_take_the_ink_of_the_page() -> None:
+    values: dict[tuple[float, ...], float] = {
+        (1.0, 0.0, 0.0): 0.1,
+        (0.0, 1.0, 0.0): 0.2,
+        (0.0, 0.0, 1.0): 0.3,
+        (0.2, 0.3, 0.5): 0.4,
+    }
+    estimates = {"one": Estimate(0.5, 0.4, 0.6, 100), "two": Estimate(0.2, 0.1, 0.3, 100)}
+    for draw in (
+        lambda: ternary_figure(values, ("a", "b", "c"), "union", (0.2, 0.3, 0.5)),
+        lambda: ternary_figure(dict.fromkeys(values, 0.5), ("a", "b", "c"), "union", (1.0, 0.0, 0.0)),
+        lambda: intervals_figure(estimates, "x", "one"),
+    ):
+        first, again = (inline_svg(Drawing("name", "", "", (), [], draw)) for _ in range(2))
+        assert first == again
+        assert first.startswith("<svg")
+        assert "currentColor" in first
+        assert 'id="name-' in first

@@ -1,0 +1,111 @@
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seasoning.errors import BadInput
+from seasoning.outcomes import Measurement, ModelKey
+from seasoning.store.database import Store
+from tests.make import outcomes
+
+
+ASKED = Measurement(ModelKey.of(["aa", "bb"], [0.25, 0.75]), "digits/test", "cc", "l2:0.5", "apgd(steps=40)", 3)
+HEADER = {"seconds": 1.5}
+
+
+def test_outcomes_come_back_whole_and_in_the_order_of_ids(tmp_path: Path) -> None:
+    first = outcomes(labels=[3, 4], clean=[3, 0], ids=[9, 5])
+    second = outcomes(labels=[1], clean=[1], ids=[7])
+    with Store(tmp_path / "a.sqlite") as store:
+        assert store.outcomes(ASKED) is None
+        assert store.known(ASKED) is None
+        store.add(ASKED, 3, first, HEADER)
+        assert store.outcomes(ASKED) is None
+        part = store.known(ASKED)
+        assert part is not None
+        assert part.ids.tolist() == [5, 9]
+        assert sorted(store.known_ids(ASKED)) == [5, 9]
+        store.add(ASKED, 3, second, HEADER)
+    with Store(tmp_path / "a.sqlite") as store:
+        whole = store.outcomes(ASKED)
+        assert whole is not None
+        assert whole.ids.tolist() == [5, 7, 9]
+        assert whole.labels.tolist() == [4, 1, 3]
+        assert {name: column.dtype for name, column in whole.columns().items()} == {
+            name: column.dtype for name, column in first.columns().items()
+        }
+        assert store.measurements() == [ASKED]
+        assert [header for _, header in store.headers()] == [HEADER, HEADER]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(ASKED, smoke=True),
+        replace(ASKED, seed=4),
+        replace(ASKED, threat="l2:0.6"),
+        replace(ASKED, attack="apgd(steps=10)"),
+        replace(ASKED, samples="dd"),
+        replace(ASKED, model=ModelKey.of(["aa", "bb"], [0.75, 0.25])),
+        replace(ASKED, model=ModelKey.of(["aa", "bb"], [0.25, 0.75], "ensemble")),
+    ],
+)
+def test_nothing_else_answers_a_request(tmp_path: Path, other: Measurement) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        store.add(other, 1, outcomes(labels=[1], clean=[1]), HEADER)
+        assert store.outcomes(other) is not None
+        assert store.outcomes(ASKED) is None
+
+
+def test_an_ingredient_is_the_soup_of_itself_alone() -> None:
+    assert ModelKey.of(["aa", "bb"], [0.0, 1.0]) == ModelKey.of(["bb"], [1])
+
+
+def test_measurements_read_back_from_their_text() -> None:
+    again = Measurement.from_json(ASKED.to_json())
+    assert again == ASKED
+    assert again.key == ASKED.key
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        with pytest.raises(TypeError):
+            store.add(ASKED, 1, outcomes(labels=[1], clean=[1]), {"seconds": object()})
+        assert store.measurements() == []
+        assert len(store.known_ids(ASKED)) == 0
+
+
+def test_notes_are_kept_and_replaced(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        assert store.note("spec") is None
+        store.write_note("spec", {"seed": 1})
+        store.write_note("spec", {"seed": 2})
+        assert store.note("spec") == {"seed": 2}
+
+
+def test_a_file_that_is_no_store_is_refused_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(b"something else entirely" * 100)
+    with pytest.raises(BadInput, match="no store"):
+        Store(path)
+    assert path.read_bytes().startswith(b"something else")
+
+
+def test_floats_keep_their_bits(tmp_path: Path) -> None:
+    made = outcomes(labels=[1, 2], clean=[1, 2])
+    made = replace(made, margin=np.array([1e-30, -np.float32(1) / 3], dtype=np.float32))
+    with Store(tmp_path / "a.sqlite") as store:
+        store.add(ASKED, 2, made, HEADER)
+        back = store.outcomes(ASKED)
+    assert back is not None
+    assert np.array_equal(back.margin, made.margin)
+
+
+def test_the_file_is_plain_sqlite(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        store.add(ASKED, 2, outcomes(labels=[1, 2], clean=[1, 2]), HEADER)
+    connection = sqlite3.connect(tmp_path / "a.sqlite")
+    assert connection.execute("SELECT samples FROM block").fetchall() == [(2,)]
+    connection.close()
