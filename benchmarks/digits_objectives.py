@@ -23,20 +23,13 @@ from seasoning.commands.ingredients import network_for, recipes, settings_of
 from seasoning.config.base import RunSpec
 from seasoning.data import load_source, split_samples
 from seasoning.evaluation.measure import measure
-from seasoning.metrics import (
-    Column,
-    Estimate,
-    clean_column,
-    mean_accuracy,
-    mean_difference,
-    robust_column,
-    union_column,
-)
+from seasoning.metrics import clean_column, robust_column, union_column
 from seasoning.models import PixelClassifier
 from seasoning.outcomes import ModelKey, Outcomes
 from seasoning.report.tables import percent, points
 from seasoning.selection import Candidate, choose, union_over
 from seasoning.soup import Ensemble, mix
+from seasoning.statistics import Column, Estimate, mean_accuracy, mean_difference
 from seasoning.store.database import Store
 from seasoning.strategies import simplex
 from seasoning.threat import Threat
@@ -216,9 +209,9 @@ def cells(entries: Sequence[Entry]) -> list[str]:
     texts = []
     for place in range(len(found[0])):
         each = [column[place] for column in found]
-        means: list[Estimate] = [mean_accuracy(column) for column in each]
+        means: list[Estimate] = [mean_accuracy([column]) for column in each]
         spread = "/".join(f"{100 * mean.value:.1f}" for mean in means)
-        texts.append(f"{percent(mean_accuracy(*each))} ({spread})")
+        texts.append(f"{percent(mean_accuracy(each))} ({spread})")
     passes = sum(entry.training for entry in entries) / len(entries)
     return [*texts, f"{passes / 1e6:.2f}", f"x{entries[0].inference}"]
 

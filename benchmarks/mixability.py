@@ -20,10 +20,10 @@ from torch.nn.functional import cross_entropy
 
 from seasoning.checkpoints.load import State
 from seasoning.data import Samples, load_source, split_samples
-from seasoning.metrics import proportion
 from seasoning.models import PixelClassifier, build_model
 from seasoning.report.tables import percent
 from seasoning.soup import Mixability, check_mixable, mix
+from seasoning.statistics import proportion
 from seasoning.threat import Threat
 from seasoning.training import TrainingAttack, TrainingObjective, adversarial, nominal
 from seasoning.training.optimization import cosine_rate

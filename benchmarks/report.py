@@ -3,7 +3,7 @@
 The soups are made at random (the page says so). A move is one step of a slider: the time that its handler takes, which
 chooses the soup, fills every number and draws both maps; and the time until the browser has shown the next frame.
 
-    python benchmarks/report.py
+    python -m benchmarks.report
 
 Needs chromium and its driver (apt-get install chromium chromium-driver).
 """
@@ -21,8 +21,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-from seasoning.report.explorer import made_board
-from seasoning.report.page import board_page
+from tests.report.boards import board_page, made_board
 
 
 MOVES = """

@@ -17,6 +17,7 @@ FLOORS: list[list[set[str]]] = [
         {"errors"},
         {"atomic", "threat", "noise"},
         {"outcomes", "losses", "geometry"},
+        {"statistics"},
         {"metrics"},
     ],
     [{"store", "checkpoints"}, {"attacks", "models", "data", "soup"}],

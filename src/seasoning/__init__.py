@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from seasoning.errors import SeasoningError
     from seasoning.evaluation.evaluator import evaluate
     from seasoning.geometry import project
-    from seasoning.metrics import Estimate, accuracy, robust_accuracy, union_accuracy
+    from seasoning.metrics import accuracy, robust_accuracy, union_accuracy
     from seasoning.models.build import build_model
     from seasoning.soup.mix import mix
     from seasoning.soup.mix_files import mix_files
     from seasoning.soup.mixability import check_mixable
+    from seasoning.statistics import Estimate
     from seasoning.threat import Threat
 
 __all__ = [
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Estimate": "metrics",
+    "Estimate": "statistics",
     "SeasoningError": "errors",
     "Threat": "threat",
     "accuracy": "metrics",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-__all__ = ["CORRUPTIONS", "PURPOSES", "Kind", "sample_generator", "sample_noise"]
+__all__ = ["CORRUPTIONS", "PURPOSES", "Kind", "derived_seed", "epoch_seed", "sample_generator", "sample_noise"]
 
 Kind = Literal["uniform", "normal"]
 # One independent stream for each use of noise; numbers are never reused, so that results stay comparable.
@@ -36,6 +36,9 @@ CORRUPTIONS = (
 )
 PURPOSES |= {name: 64 + place for place, name in enumerate(CORRUPTIONS)}
 _WORD = (1 << 64) - 1
+_LARGEST_SEED = (1 << 62) - 1
+# The golden ratio of 64 bits: its multiples lie far apart, so that no use of a seed repeats another one.
+_APART = 0x9E3779B97F4A7C15
 
 
 def sample_noise(
@@ -66,3 +69,13 @@ def sample_generator(sample: int, *, seed: int, purpose: str, restart: int) -> n
     """The stream of one sample id for one purpose; `restart` counts its draws from 0."""
     key = np.array([seed & _WORD, sample & _WORD], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, PURPOSES[purpose], restart]))
+
+
+def derived_seed(seed: int, index: int) -> int:
+    """A seed for one of several uses of a seed, such as the parts of a batch; index 0 is the seed itself."""
+    return (seed + index * _APART) % _LARGEST_SEED
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed that the orders and the steps of an epoch (from 0) are drawn from."""
+    return (seed * 1_000_003 + epoch) % _LARGEST_SEED

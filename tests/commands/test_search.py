@@ -85,7 +85,7 @@ def test_every_objective_gets_soups_with_honest_numbers(whole: tuple[Path, Searc
         for soup in (*each.chosen, *each.ingredients):
             assert soup.judged.complement is not None
             assert (soup.judged.selection.n, soup.judged.complement.n, soup.judged.whole.n) == (40, 30, 70)
-        assert each.regret[-1].mean == 0
+        assert each.regret[-1].value == 0
         assert len(each.comparisons) == len(each.chosen) * (len(each.chosen) - 1) / 2
     attacked = answer.answers[-1].chosen[0]
     assert attacked.rough is not None

@@ -18,8 +18,9 @@ from seasoning.data.reading import read_samples
 from seasoning.data.recognise import find_set
 from seasoning.errors import BadInput, Mismatch
 from seasoning.evaluation.evaluator import evaluate
-from seasoning.metrics import accuracy, corruption_error, mean_of_groups, robust_accuracy, shape_bias, unmasked_accuracy
+from seasoning.metrics import accuracy, corruption_error, robust_accuracy, shape_bias, unmasked_accuracy
 from seasoning.outcomes import Outcomes, concatenate
+from seasoning.statistics import mean_of_groups
 from seasoning.store.database import Store, _pack
 from seasoning.threat import Threat
 from tests.data.trees import oracle, save_coded, stack

@@ -84,7 +84,7 @@ def test_a_folder_that_is_only_named_so_has_no_mce(sets: Path) -> None:
 def test_mce_wants_all_75() -> None:
     from seasoning.commands.evaluate import Line
     from seasoning.data.corrupted_sets import ALEXNET_ERRORS
-    from seasoning.metrics import Estimate
+    from seasoning.statistics import Estimate
 
     def result(corruption: str, severity: int, kind: str = "imagenet-c") -> SetResult:
         # Half of AlexNet's error at every severity.

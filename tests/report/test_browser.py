@@ -8,12 +8,12 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from seasoning import metrics
+from seasoning import statistics
 from seasoning.report import Results, write_report
-from seasoning.report.explorer import Board, best, board, made_board, mix_command
-from seasoning.report.page import board_page
+from seasoning.report.explorer import Board, board, mix_command
 from seasoning.report.tables import spoken_weights
 from seasoning.store.database import Store
+from tests.report.boards import best, board_page, made_board
 from tests.report.browser import complaints, display, move_sliders, requests, show
 from tests.report.runs import made_run
 from tests.report.test_explorer import exact_best, random_states, tied_board
@@ -109,7 +109,7 @@ def test_the_soup_is_shown_with_its_numbers_and_its_command(
     assert text(browser, "command") == mix_command([each.path for each in results.ingredients], weights)
     rows = browser.find_elements(By.CSS_SELECTOR, '[data-part="numbers"] tbody tr')
     for row, column, right in zip(rows, known.columns, known.right[place], strict=True):
-        estimate = metrics.proportion(np.arange(column.images) < right)
+        estimate = statistics.proportion(np.arange(column.images) < right)
         value, low, high = (f"{100 * each:.1f}" for each in estimate[:3])
         assert row.find_element(By.CLASS_NAME, "value").text == value
         assert row.find_element(By.CLASS_NAME, "interval").text == f"{low}–{high}"

@@ -11,9 +11,10 @@ import pytest
 
 from seasoning.report import CLEAN, Results, union_soup
 from seasoning.report.contenders import single_soup
-from seasoning.report.explorer import Board, Column, best, board, made_board, mix_command, payload, starting_point
+from seasoning.report.explorer import Board, Column, board, mix_command, payload, starting_point
 from seasoning.soup import verify_soup
 from seasoning.store.database import Store
+from tests.report.boards import best, made_board
 from tests.report.runs import made_run
 
 

@@ -1,15 +1,14 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from seasoning import metrics
-from seasoning.metrics import Estimate
 from seasoning.outcomes import Measurement
 from seasoning.report import CLEAN, Results
-from seasoning.report.figures import drawings, front, regret
+from seasoning.report.figures import drawings
 from seasoning.report.plots import intervals_figure, ternary_figure
 from seasoning.report.style import Drawing, inline_svg, points_csv, save
+from seasoning.statistics import Estimate
 from seasoning.store.database import Store
 from tests.report.runs import add, made_run
 
@@ -86,18 +85,6 @@ def test_a_norm_at_two_radii_makes_a_ladder(tmp_path: Path) -> None:
         clean = Results(store).outcomes(model, "test", CLEAN)
         assert clean is not None
         assert ladder.points[0][3] == metrics.accuracy(clean).value
-
-
-def test_regret_falls_to_nothing_with_all_images() -> None:
-    random = np.random.default_rng(0)
-    right = random.random((20, 200)) < np.linspace(0.4, 0.6, 20)[:, None]
-    few, many, all_of_them = regret(right.astype(float), [5, 100, 200], 200, 0)
-    assert few.value > many.value > all_of_them.value == 0
-    assert few.low <= few.value <= few.high
-
-
-def test_the_front_is_what_no_other_beats() -> None:
-    assert sorted(front([(0.5, 0.5), (0.9, 0.1), (0.4, 0.4), (0.5, 0.5), (0.9, 0.05)])) == [0, 1]
 
 
 def test_files_of_a_figure(results: Results, tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ import torch
 
 from seasoning.errors import BadInput
 from seasoning.report import Results, threats_table, verdict, write_page, write_report
-from seasoning.report.explorer import made_board
-from seasoning.report.page import board_page
 from seasoning.report.tables import percent
 from seasoning.store.database import Store
 from seasoning.store.run_folder import STORE
@@ -175,12 +173,6 @@ def test_empty_stores_and_unknown_formats_are_refused(tmp_path: Path) -> None:
         write_report(tmp_path / "outcomes.sqlite", tmp_path, formats=["markdwon"])
     with pytest.raises(LookupError, match="unknown format of figures 'gif'"):
         write_report(tmp_path / "outcomes.sqlite", tmp_path, figures=["gif"])
-
-
-def test_made_up_numbers_are_marked() -> None:
-    page = board_page(made_board(20, 10, 0), "a board")
-    assert "Made for a test." in page
-    assert outline(page).open == []
 
 
 def test_a_name_cannot_break_the_page(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from seasoning import metrics
+from seasoning import metrics, statistics
 from seasoning.outcomes import Measurement, ModelKey
 from seasoning.report import CLEAN, Results, threats_table, write_report
 from seasoning.report.answers import answer_tables, answers, told
@@ -147,7 +147,7 @@ def test_answers_compare_with_the_best_ingredient(tmp_path: Path) -> None:
     for weights in (union.weights, (0.0, 1.0, 0.0)):
         attacked = [results.outcomes(results.soup(weights), "test", threat) for threat in results.threats]
         columns.append(metrics.union_column(*[each for each in attacked if each is not None]))
-    assert union.difference == metrics.paired_difference(*columns)
+    assert union.difference == statistics.paired_difference(*columns)
     assert "best ingredient on the images that chose" in told(results, union)
     assert told(results, mean).startswith("No: the search chose the ingredient m0 alone")
     first, second = answer_tables(results)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from seasoning import metrics
-from seasoning.metrics import Estimate
 from seasoning.outcomes import ModelKey
 from seasoning.report import CLEAN, Results, Row, comparisons, contenders, shifts_table, threats_table, verdict
 from seasoning.report import verdicts as verdicts_module
@@ -12,11 +11,11 @@ from seasoning.report.contenders import best_ingredient, missing, single_soup, s
 from seasoning.report.costs import cost_tables, joint_training, spent
 from seasoning.report.formats import FORMATS, comma_separated, latex, markdown, terminal
 from seasoning.report.published import COLUMNS, published_tables
-from seasoning.report.significance import Entry, holm, paired_p, shown_best
 from seasoning.report.tables import Table, percent, points, side_by_side, spoken_weights, top_table
 from seasoning.report.verdicts import Comparison, confirmed_unions, shift_verdict
 from seasoning.report.write import soups_table, tables_of
-from seasoning.selection import Choice
+from seasoning.selection import Choice, Entry, shown_best
+from seasoning.statistics import Estimate
 from seasoning.store.database import Store
 from seasoning.strategies import simplex
 from tests.report.runs import add, made_run
@@ -186,28 +185,6 @@ def test_weights_are_spoken_with_their_ingredients(results: Results) -> None:
 
 def entry(name: str, *columns: list[int]) -> Entry:
     return Entry(ModelKey("soup", ((name, 1.0),)), tuple((np.arange(len(c)), np.array(c, dtype=bool)) for c in columns))
-
-
-def test_holm_multiplies_the_smallest_p_by_their_number() -> None:
-    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
-    assert holm([0.5, 0.6]) == pytest.approx([1.0, 1.0])
-
-
-def test_mcnemar_counts_only_where_two_models_differ() -> None:
-    # Six images gained, none lost: 2 * 0.5**6.
-    assert paired_p(entry("a", [1] * 6 + [0] * 4), entry("b", [0] * 10)) == pytest.approx(0.03125)
-    assert paired_p(entry("a", [1, 0, 1]), entry("b", [1, 0, 1])) == 1.0
-
-
-def test_means_are_tested_within_base_images() -> None:
-    random = np.random.default_rng(0)
-    false, draws = 0, 400
-    for _ in range(draws):
-        # Equal models; the images of both data sets are the same photographs.
-        hard = random.random(100)
-        first, second = (entry(n, *[list((random.random(100) > hard).astype(int)) for _ in range(2)]) for n in "ab")
-        false += paired_p(first, second) < 0.05
-    assert 0.02 < false / draws < 0.09
 
 
 def test_bold_wants_a_clear_winner() -> None:

@@ -16,14 +16,11 @@ from seasoning.selection import (
     best_probabilities,
     choose,
     compare,
-    holm,
     judge,
     mean_over,
-    mix_of,
     pareto_front,
     regret_curve,
     scope,
-    union_over,
 )
 from tests.make import outcomes
 
@@ -38,7 +35,7 @@ def drawn(random: np.random.Generator, share: float, count: int) -> Outcomes:
 
 def test_a_weighted_sum_is_the_sum_of_its_terms() -> None:
     soup = {"clean": rows([1, 1, 1, 0]), "l2": rows([1, 0, 1, 0]), "l1": rows([0, 1, 1, 0])}
-    objective = mix_of({accuracy_on("clean"): 0.7, union_over(("l2", "l1")): 0.3}, "mostly clean")
+    objective = SearchObjective("mostly clean", (Term(("clean",), 0.7), Term(("l2", "l1"), 0.3)))
     assert objective.tasks == ("clean", "l2", "l1")
     assert objective.score(soup) == pytest.approx(0.7 * 0.75 + 0.3 * 0.25)
     assert objective.estimate(soup).value == pytest.approx(objective.score(soup))
@@ -145,29 +142,6 @@ def test_pairs_are_tested_by_mcnemars_exact_test_and_corrected() -> None:
     assert tested[0].difference.value == pytest.approx(0.5)
 
 
-def test_holm_against_an_example_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([]) == []
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-
-
-def test_means_that_do_not_differ_are_seldom_told_apart() -> None:
-    random = np.random.default_rng(1)
-    objective, found = mean_over(("clean", "blur")), 0
-    for _ in range(120):
-        soups = [{task: drawn(random, 0.7, 80) for task in objective.tasks} for _ in range(2)]
-        found += compare(objective, soups, np.array([], dtype=np.int64))[0].p < 0.05
-    # Five per cent of 120 are 6, give or take 2.4.
-    assert found <= 14
-
-
-def test_means_that_differ_are_told_apart() -> None:
-    random = np.random.default_rng(2)
-    objective = mean_over(("clean", "blur"))
-    soups = [{task: drawn(random, share, 300) for task in objective.tasks} for share in (0.8, 0.5)]
-    assert compare(objective, soups, np.array([], dtype=np.int64))[0].p < 0.01
-
-
 def test_the_probability_of_being_best_counts_draws() -> None:
     soups = [
         Candidate((1.0, 0.0), {"clean": rows([1] * 90 + [0] * 10)}),
@@ -185,8 +159,8 @@ def test_the_regret_curve_falls_to_0() -> None:
     soups = [Candidate((i / 20, 1 - i / 20), {"clean": drawn(random, 0.6 + i / 100, 200)}) for i in range(21)]
     curve = regret_curve(soups, accuracy_on("clean"), [5, 50, 200])
     assert [point.n for point in curve] == [5, 50, 200]
-    assert curve[0].mean > curve[1].mean > curve[2].mean == 0
-    assert curve[0].most >= curve[0].mean
+    assert curve[0].value > curve[1].value > curve[2].value == 0
+    assert curve[0].high >= curve[0].value
 
 
 def test_the_regret_curve_draws_as_many_images_of_each_set() -> None:
@@ -201,7 +175,7 @@ def test_the_regret_curve_draws_as_many_images_of_each_set() -> None:
     soups = [Candidate((i / 20, 1 - i / 20), soup(0.6 + i / 200)) for i in range(21)]
     curve = regret_curve(soups, objective, [5, 59, 60])
     assert [point.n for point in curve] == [5, 59, 60]
-    assert curve[0].mean > curve[1].mean >= curve[2].mean == curve[2].most == 0
+    assert curve[0].value > curve[1].value >= curve[2].value == curve[2].high == 0
 
 
 def test_a_soup_is_said_to_be_chosen_among_what_was_measured() -> None:

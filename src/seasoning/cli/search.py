@@ -156,5 +156,5 @@ def _print_answer(plan: "SearchPlan", answered: "Answer") -> None:
         on_others = "no images left" if kept.complement is None else percent(kept.complement)
         what = f"{' and '.join(limit.told)}, where {100 * limit.least:g} % are asked for"
         print(f"   1 on {what}: {percent(kept.selection)}, on the others {on_others}")
-    lost = ", ".join(f"{point.n}: {100 * point.mean:.1f}" for point in answered.regret)
+    lost = ", ".join(f"{point.n}: {100 * point.value:.1f}" for point in answered.regret)
     print(f"   points lost by choosing on fewer images: {lost}\n   soup: {answered.soup}")

@@ -16,10 +16,11 @@ from seasoning.checkpoints.provenance import soup_metadata
 from seasoning.commands.ingredients import Prepared, network_for, prepare_ingredient, recipes
 from seasoning.config.base import RunSpec
 from seasoning.data import SHIFTS, SOURCES, Samples, apply_shift, load_source, split_samples
-from seasoning.errors import BadInput, UnknownName
+from seasoning.errors import UnknownName
 from seasoning.evaluation.measure import measure
 from seasoning.evaluation.progress import Meter
 from seasoning.models import PixelClassifier
+from seasoning.models.probe import require_takes
 from seasoning.outcomes import ModelKey, Outcomes
 from seasoning.report import (
     CLEAN,
@@ -274,11 +275,5 @@ def _check_spec(spec: RunSpec) -> None:
     if not timm.is_model(spec.training.architecture):
         raise UnknownName("architecture", spec.training.architecture, timm.list_models())
     samples = split_samples(load_source(spec.data.source), spec.data.sizes())["train"]
-    try:
-        network_for(spec, samples, None)(samples.images(slice(1)))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        shape = tuple(samples.x.shape[1:])
-        raise BadInput(
-            f"architecture {spec.training.architecture!r} does not take images of shape {shape} ({error}): "
-            "choose another, such as resnet_small"
-        ) from error
+    model = network_for(spec, samples, None)
+    require_takes(model, samples.images(slice(1)), spec.training.architecture, "choose another, such as resnet_small")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from seasoning import metrics
+from seasoning import metrics, statistics
 from seasoning.attacks import Attack, suite_attack
 from seasoning.checkpoints.load import fingerprint, load_ingredient
 from seasoning.checkpoints.provenance import alike, constants_of
@@ -20,10 +20,11 @@ from seasoning.data.open import Opened, ReadOptions, open_data
 from seasoning.errors import BadInput, Mismatch, RunConflict
 from seasoning.evaluation.measure import measure, measurement
 from seasoning.evaluation.progress import Meter
-from seasoning.metrics import Estimate
 from seasoning.models import PixelClassifier, build_model
+from seasoning.models.probe import pick_device
 from seasoning.outcomes import ModelKey, Outcomes
 from seasoning.report import CLEAN, Row, Table
+from seasoning.statistics import Estimate
 from seasoning.store.database import Store
 from seasoning.store.run_folder import STORE, check_folder, claimed
 from seasoning.threat import Threat
@@ -67,7 +68,7 @@ class SetResult(NamedTuple):
     name: str
     column: str
     lines: dict[str, Line]
-    counted: dict[str, metrics.Column]
+    counted: dict[str, statistics.Column]
     size: tuple[int, int]
     notes: list[str]
     kind: str | None
@@ -144,7 +145,7 @@ def evaluate_sets(
         **(options or {}),
     )
     key = ModelKey.of([_identity(model, architecture, options)], [1.0])
-    model.to(_device(device))
+    model.to(pick_device(device))
     if channels_last:
         model.to(memory_format=torch.channels_last)
     meter = Meter(watch, len(opened) * (1 + len(attacks)))
@@ -174,14 +175,12 @@ def accuracy_table(results: Mapping[str, Sequence[SetResult]], line: str = CLEAN
         groups = {column: [each.counted[line] for each in sets] for column, sets in groupby(found, lambda e: e.column)}
         columns = list(groups)
         cells = [
-            metrics.proportion(group[0][1]) if len(group) == 1 else metrics.mean_of_groups([group])
+            statistics.proportion(group[0][1]) if len(group) == 1 else statistics.mean_of_groups([group])
             for group in groups.values()
         ]
-        mean = [metrics.mean_of_groups(list(groups.values()))] if len(groups) > 1 else []
+        mean = [statistics.mean_of_groups(list(groups.values()))] if len(groups) > 1 else []
         rows.append(Row(name, 1, [*cells, *mean]))
-    note = (
-        "Accuracy in %, 95 % intervals (Wilson; of means: bootstrap of base images). MEAN: plain mean of the columns."
-    )
+    note = "Accuracy in %, 95 % intervals (Agresti-Coull; of means over base images). MEAN: plain mean of the columns."
     return Table(line, note, [*columns, *(["MEAN"] if len(columns) > 1 else [])], rows, "accuracy")
 
 
@@ -286,15 +285,6 @@ def _measured(
         sum(header[name] for header in headers) for name in ("gradients", "forwards", "seconds")
     )
     return outcomes, Cost(gradients, forwards, seconds)
-
-
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise BadInput(f"device {name!r} cannot be used here ({error}): leave the option out") from error
 
 
 def _identity(model: PixelClassifier, architecture: str, options: Mapping[str, Any] | None) -> str:

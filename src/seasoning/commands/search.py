@@ -17,7 +17,6 @@ from seasoning.commands.search_soups import Price, SoupOutcomes
 from seasoning.config.search import SearchPlan, objectives_of, points_of, require_front
 from seasoning.errors import BadInput, RunConflict, UnknownName
 from seasoning.evaluation.progress import Meter
-from seasoning.metrics import Estimate
 from seasoning.outcomes import Outcomes
 from seasoning.report import Results, write_page
 from seasoning.selection import (
@@ -34,6 +33,7 @@ from seasoning.selection import (
 )
 from seasoning.selection.answers import Answer, ChosenSoup, SearchResult
 from seasoning.soup import mix_files
+from seasoning.statistics import Estimate
 from seasoning.store.database import Store
 from seasoning.store.run_folder import PAGE, STORE, check_folder, claimed
 from seasoning.strategies import STRATEGIES, Proposal, Weights, all_tasks, dry_run, run_strategy, starts

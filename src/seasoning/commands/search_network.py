@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from seasoning.checkpoints.load import State, load_ingredient
 from seasoning.checkpoints.provenance import constants_of
 from seasoning.commands.search_data import Sets, Task
@@ -12,6 +10,7 @@ from seasoning.config.search import SearchPlan, points_of
 from seasoning.errors import BadInput
 from seasoning.evaluation.live_soup import LiveSoup
 from seasoning.models import PixelClassifier, build_model
+from seasoning.models.probe import pick_device, require_takes
 from seasoning.soup import check_mixable
 from seasoning.soup.mix import is_variance
 
@@ -69,14 +68,7 @@ def resident_of(plan: SearchPlan, model: PixelClassifier, states: Sequence[State
         Mismatch: an ingredient does not fit it.
     """
     for samples in {task.selection.samples.x.shape[1:]: task.selection.samples for task in tasks.values()}.values():
-        try:
-            with torch.no_grad():
-                model(samples.images(slice(0, 1)))
-        except (AssertionError, RuntimeError, ValueError) as error:
-            raise BadInput(
-                f"architecture {plan.architecture!r} does not take images of shape {tuple(samples.x.shape[1:])} "
-                f"({error}): bring the images to its size"
-            ) from error
+        require_takes(model, samples.images(slice(0, 1)), plan.architecture, "bring the images to its size")
     live = LiveSoup(model, states, list(plan.ingredients), plan.batch_norm)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(pick_device(None))
     return live

@@ -20,7 +20,8 @@ from seasoning.data import SOURCES, Samples, split_samples
 from seasoning.errors import BadInput, RunConflict, UnknownName
 from seasoning.models import PixelClassifier, build_model
 from seasoning.models.from_file import is_file_name
-from seasoning.store.run_folder import claimed
+from seasoning.models.probe import require_takes
+from seasoning.store.run_folder import claimed, entries
 from seasoning.threat import Threat
 from seasoning.training import (
     Outer,
@@ -39,7 +40,7 @@ from seasoning.training import (
 __all__ = ["BEST", "LAST", "STATE", "check_recipe", "prepare", "settings_from"]
 
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
-_RECIPE, _LOGS, _LOCK = "recipe.json", "logs", ".lock"
+_RECIPE, _LOGS = "recipe.json", "logs"
 _SMOKE_IMAGES = 64
 _log = logging.getLogger(__name__)
 # Scores before and after a change of these would not compare, nor would the best checkpoint be what its file says.
@@ -258,14 +259,7 @@ def _network(spec: RecipeSpec, samples: Samples, init: Path | None) -> tuple[Pix
             std=std,
             **{"in_chans": samples.x.shape[1], **spec.network.options},
         )
-    try:
-        with torch.no_grad():
-            model(samples.images(slice(2)))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        shape = tuple(samples.x.shape[1:])
-        raise BadInput(
-            f"architecture {spec.network.architecture!r} does not take images of shape {shape} ({error})"
-        ) from error
+    require_takes(model, samples.images(slice(2)), spec.network.architecture, "choose another, or other images")
     return model, None if state is None else fingerprint(state)
 
 
@@ -278,15 +272,10 @@ def _identity(spec: RecipeSpec, parts: dict[str, Samples], start: str | None) ->
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise RunConflict(f"{folder} is a file: choose a folder with --out")
-    here = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    strange = [each for each in here if each not in (BEST, LAST, STATE, _RECIPE, _LOGS, _LOCK) and each[0] != "."]
-    if strange:
-        raise RunConflict(f"{folder} holds {strange[0]!r}, which is of no training: choose another folder with --out")
+    here = entries(folder, (BEST, LAST, STATE, _RECIPE, _LOGS), "of no training")
     if STATE in here and not resume:
         raise RunConflict(f"{folder} holds a training: go on with it by --resume, or choose another folder with --out")
-    made = [each for each in (BEST, LAST) if each in here]
+    made = [name for name in (BEST, LAST) if name in here]
     if made and not resume:
         raise RunConflict(
             f"{folder} holds {made[0]!r} of a training whose state is gone: choose another folder with --out, or train "

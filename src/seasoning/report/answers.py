@@ -2,13 +2,13 @@
 
 from typing import Any, NamedTuple
 
-from seasoning import metrics
-from seasoning.metrics import Estimate
+from seasoning import metrics, statistics
 from seasoning.outcomes import ModelKey
 from seasoning.report.contenders import is_alone
 from seasoning.report.costs import Grid
 from seasoning.report.results import Results
 from seasoning.report.tables import percent, points, spoken_weights
+from seasoning.statistics import Column, Estimate
 
 
 __all__ = ["Answer", "answer_tables", "answers", "told"]
@@ -136,18 +136,17 @@ def _keeps(answer: dict[str, Any], soup: dict[str, Any]) -> bool:
 def _difference(
     results: Results, terms: tuple[tuple[tuple[str, ...], float], ...], soup: ModelKey, other: ModelKey
 ) -> Estimate | None:
-    if soup == other or len({weight for _, weight in terms}) > 1:
+    if soup == other:
         return None
-    columns: list[list[metrics.Column]] = []
+    columns: list[list[Column]] = []
     for model in (soup, other):
         rows = [[results.outcomes(model, "test", task) for task in tasks] for tasks, _ in terms]
         known = [[each for each in row if each is not None] for row in rows]
         if any(len(here) < len(row) for here, row in zip(known, rows, strict=True)):
             return None
         columns.append([metrics.union_column(*row) for row in known])
-    if len(terms) == 1:
-        return metrics.paired_difference(columns[0][0], columns[1][0])
-    return metrics.mean_difference(*columns)
+    first, second = columns
+    return statistics.mean_difference(first, second, [weight for _, weight in terms])
 
 
 def _estimate(numbers: list[float] | None) -> Estimate | None:

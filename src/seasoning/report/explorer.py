@@ -1,6 +1,4 @@
-"""What the page's explorer knows: for every soup how many images of every column it gets right, and the same choice in
-Python as in `assets/choose.js`.
-"""
+"""What the page's explorer knows: for every soup how many images of every column it gets right."""
 
 import base64
 import shlex
@@ -10,18 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seasoning import metrics
+from seasoning import metrics, statistics
 from seasoning.outcomes import ModelKey, Outcomes
 from seasoning.report.results import CLEAN, Results
 
 
-__all__ = ["UNION", "Board", "Column", "best", "board", "made_board", "mix_command", "payload", "starting_point"]
+__all__ = ["UNION", "Board", "Column", "board", "mix_command", "payload", "starting_point"]
 
 UNION = "union"
 _MISSING = 0xFFFF
 _LARGEST = 10  # the right end of a slider
-# Scores closer than this are equal: the sums of two languages may differ in the last bit.
-_EQUAL = 1e-9
 
 
 class Column(NamedTuple):
@@ -50,7 +46,6 @@ class Board(NamedTuple):
         weights: `(soups, ingredients)`.
         right: How many selection images each soup has right, `(soups, columns)`; -1 where it is not measured.
         held_out: The same on images that chose nothing, for the soups that were measured there.
-        made_up: Whether the numbers were made for a test.
         policy: What was done with normalization statistics, as in `ModelKey`.
     """
 
@@ -60,7 +55,6 @@ class Board(NamedTuple):
     weights: NDArray[np.float64]
     right: NDArray[np.int64]
     held_out: dict[int, list[int]]
-    made_up: bool = False
     policy: str = "mix"
 
 
@@ -98,38 +92,6 @@ def starting_point(columns: Sequence[Column]) -> list[int]:
     return [_LARGEST] * len(columns)
 
 
-def best(known: Board, importances: Sequence[int], least_clean: float) -> int | None:
-    """The soup that the explorer shows.
-
-    Args:
-        known: The board.
-        importances: How much each column matters, at least 0.
-        least_clean: The least clean accuracy that is allowed, in percent.
-
-    Returns:
-        Its place: the highest mean accuracy, weighted by importance, among the soups measured on every column that
-        matters; of equal ones the most even mix, then the first. `None` where nothing matters or no soup is allowed.
-    """
-    total = sum(importances)
-    if total == 0 or len(known.weights) == 0:
-        return None
-    allowed = np.ones(len(known.weights), dtype=bool)
-    scores = np.zeros(len(known.weights))
-    for place, importance in enumerate(importances):
-        if importance > 0:
-            allowed &= known.right[:, place] >= 0
-            scores += importance / total * (known.right[:, place] / max(known.columns[place].images, 1))
-    if least_clean > 0:
-        clean = next(place for place, each in enumerate(known.columns) if each.kind == CLEAN)
-        right = known.right[:, clean]
-        allowed &= (right >= 0) & (100 * right / max(known.columns[clean].images, 1) >= least_clean - _EQUAL)
-    if not allowed.any():
-        return None
-    top = allowed & (scores >= scores[allowed].max() - _EQUAL)
-    extremeness = np.square(known.weights).sum(axis=1)
-    return int(np.flatnonzero(top & (extremeness <= extremeness[top].min() + _EQUAL))[0])
-
-
 def mix_command(ingredients: Sequence[str], weights: Sequence[float], policy: str = "mix") -> str:
     """The command that writes a soup, in the folder of the run, for a shell."""
     used = [(path, weight) for path, weight in zip(ingredients, weights, strict=True) if weight != 0]
@@ -162,34 +124,6 @@ def payload(known: Board) -> dict[str, Any]:
     }
 
 
-def made_board(soups: int, shifts: int, seed: int) -> Board:
-    """Random numbers in the form of a search of four ingredients, to try a page of any size; it is marked as such.
-
-    Args:
-        soups: How many soups.
-        shifts: How many columns besides clean, three threats and their union; as corruptions of five severities.
-        seed: Seed of the numbers.
-    """
-    random = np.random.default_rng(seed)
-    names = [f"corruption {number // 5 + 1}/{number % 5 + 1}" for number in range(shifts)]
-    columns = [
-        Column(CLEAN, CLEAN, 1000, 0),
-        *(Column(name, "shift", 1000, 0) for name in names),
-        *(Column(name, "threat", 1000, 0) for name in ("linf:8/255", "l2:0.5", "l1:12")),
-        Column(UNION, UNION, 1000, 0),
-    ]
-    ingredients = ["nominal", "linf", "l2", "l1"]
-    weights = random.dirichlet(np.ones(4), soups).round(3)
-    weights[:, -1] = (1 - weights[:, :-1].sum(axis=1)).round(3)
-    strengths = random.uniform(0.2, 0.9, (4, len(columns)))
-    shares = np.clip(weights @ strengths + random.normal(0, 0.01, (soups, len(columns))), 0, 1)
-    right = random.binomial(1000, shares)
-    right[:, -1] = np.minimum(right[:, -1], right[:, -4:-1].min(axis=1))
-    return Board(
-        columns, ingredients, [f"{name}.safetensors" for name in ingredients], weights, right, {}, made_up=True
-    )
-
-
 def _counts(results: Results, model: ModelKey, split: str) -> list[tuple[int, int] | None]:
     """Right and all images of a model on every task of a split, and on the union of the threats."""
     found: list[tuple[int, int] | None] = []
@@ -210,7 +144,7 @@ def _counts(results: Results, model: ModelKey, split: str) -> list[tuple[int, in
     return found
 
 
-def _count(column: metrics.Column) -> tuple[int, int]:
+def _count(column: statistics.Column) -> tuple[int, int]:
     return int(column[1].sum()), len(column[1])
 
 

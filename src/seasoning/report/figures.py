@@ -1,15 +1,14 @@
 """The figures of a run: each from the store alone, each with its points; what a run has no numbers for is left out."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import combinations
 from math import isclose
 
 import numpy as np
 
-from seasoning import metrics
-from seasoning.metrics import Estimate
+from seasoning import metrics, statistics
 from seasoning.outcomes import Outcomes
 from seasoning.report.contenders import contenders, single_soup, union_soup
 from seasoning.report.plots import (
@@ -25,14 +24,14 @@ from seasoning.report.plots import (
 from seasoning.report.results import CLEAN, Results
 from seasoning.report.style import Drawing
 from seasoning.report.tables import Table, spoken_weights, threats_table
-from seasoning.selection import Candidate, accuracy_on, choose, union_over
+from seasoning.selection import Candidate, accuracy_on, choose, mean_over, regret_curve, union_over
+from seasoning.statistics import Estimate, pareto_front
 from seasoning.threat import Threat
 
 
-__all__ = ["drawings", "front", "numbers", "regret"]
+__all__ = ["drawings", "numbers"]
 
 _TOP = 5
-_DRAWS = 200
 _SEVERITY = re.compile(r"(?P<corruption>.+)[/:](?P<severity>[1-9])$")
 
 
@@ -51,17 +50,6 @@ def numbers(results: Results, candidate: Candidate) -> dict[str, Estimate]:
     found = {CLEAN: metrics.accuracy(attacked[0])}
     found |= {threat: metrics.robust_accuracy(candidate.outcomes[threat]) for threat in results.threats}
     return found | {"union": metrics.union_accuracy(*attacked)}
-
-
-def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Places of the points that no other one matches in one number and beats in the other."""
-    order = sorted(range(len(points)), key=lambda place: (-points[place][0], -points[place][1], place))
-    kept, highest = [], -np.inf
-    for place in order:
-        if points[place][1] > highest:
-            kept.append(place)
-            highest = points[place][1]
-    return kept
 
 
 def _asked(results: Results) -> tuple[str, ...]:
@@ -153,11 +141,11 @@ def _pareto(results: Results) -> Drawing | None:
         # A bootstrap for each of thousands of dots would take minutes; the crowd is drawn without intervals.
         columns = [metrics.clean_column(outcomes[shift]) for shift in results.shifts]
         value = float(np.mean([right.mean() for _, right in columns]))
-        mean = metrics.mean_accuracy(*columns) if name else Estimate(value, value, value, len(columns[0][0]))
+        mean = statistics.mean_accuracy(columns) if name else Estimate(value, value, value, len(columns[0][0]))
         return Spot(name, metrics.accuracy(outcomes[CLEAN]), mean)
 
     crowd = [spot("", each.outcomes) for each in candidates]
-    best = front([(each.x.value, each.y.value) for each in crowd])
+    best = pareto_front(np.array([(each.x.value, each.y.value) for each in crowd]))
     by_weights = {each.weights: each.outcomes for each in candidates}
     alone = {each.name: np.eye(len(results.ingredients))[place] for place, each in enumerate(results.ingredients)}
     asked = {name: tuple(weights.tolist()) for name, weights in alone.items()}
@@ -258,64 +246,28 @@ def _ladder(results: Results) -> Drawing | None:
     )
 
 
-def regret(right: np.ndarray, counts: Sequence[int], draws: int, seed: int) -> list[Estimate]:
-    """How much worse than the best soup the one is that fewer images choose.
-
-    Args:
-        right: Which soups are right on which images, `(soups, images)`; shares in [0, 1] for means.
-        counts: How many images choose.
-        draws: How many random choices of images are tried for each count.
-        seed: Seed of the draws.
-
-    Returns:
-        For each count the mean regret on all images, and the range of the middle 95 % of the draws.
-    """
-    random = np.random.default_rng(seed)
-    scores = right.mean(axis=1)
-    found = []
-    for count in counts:
-        rows = np.array([random.permutation(right.shape[1])[:count] for _ in range(draws)])
-        picks = np.array([right[:, each].mean(axis=1).argmax() for each in rows])
-        lost = scores.max() - scores[picks]
-        low, high = np.percentile(lost, [2.5, 97.5])
-        found.append(Estimate(float(lost.mean()), float(low), float(high), count))
-    return found
-
-
 def _regret(results: Results) -> Drawing | None:
     lines = []
-    for name, right in _columns(results).items():
-        images = right.shape[1]
+    clean = (CLEAN, *results.shifts)
+    objectives = [union_over(results.threats)] if results.threats else []
+    objectives.append(mean_over(clean, "mean of clean and shifts" if results.shifts else CLEAN))
+    for objective in objectives:
+        candidates = results.candidates(objective.tasks)
+        images = min((len(rows) for each in candidates for rows in each.outcomes.values()), default=0)
         counts = [count for count in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if count < images]
-        if counts and len(right) > 1:
-            lines.append(Line(name, counts, regret(right, counts, _DRAWS, results.seed)))
+        if counts and len(candidates) > 1:
+            lines.append(Line(objective.name, counts, regret_curve(candidates, objective, counts)))
     if not lines:
         return None
     return Drawing(
         "regret",
         "How many images a choice needs",
-        "Loss of accuracy on all selection images when only N of them choose the soup: mean and middle 95 % of "
-        f"{_DRAWS} random choices",
+        "Loss of accuracy on all selection images when only N of them choose the soup: mean and middle 80 % of "
+        "random choices",
         ("objective", "images", "regret", "low", "high"),
         [(line.name, *row) for line in lines for row in _rows(line)],
         partial(lines_figure, [Panel("", "images that choose", lines)], "regret, points"),
     )
-
-
-def _columns(results: Results) -> dict[str, np.ndarray]:
-    """Right and wrong of every soup on every selection image: for the union, and for the mean over the shifts."""
-    found = {}
-    if results.threats and (candidates := results.candidates(results.threats)):
-        rows = [metrics.union_column(*[each.outcomes[threat] for threat in results.threats])[1] for each in candidates]
-        found["union"] = np.array(rows, dtype=np.float32)
-    tasks = (CLEAN, *results.shifts)
-    candidates = results.candidates(tasks)
-    if candidates and len({len(each.outcomes[task]) for each in candidates for task in tasks}) == 1:
-        means = [
-            np.mean([metrics.clean_column(each.outcomes[task])[1] for task in tasks], axis=0) for each in candidates
-        ]
-        found["mean of clean and shifts" if results.shifts else CLEAN] = np.array(means, dtype=np.float32)
-    return found
 
 
 def _training(results: Results) -> Drawing | None:

@@ -5,9 +5,9 @@ import io
 from collections.abc import Callable, Sequence
 from textwrap import fill
 
-from seasoning.metrics import Estimate
 from seasoning.report.costs import Grid
 from seasoning.report.tables import Row, Table
+from seasoning.statistics import Estimate
 
 
 __all__ = ["FORMATS", "comma_separated", "latex", "markdown", "terminal"]

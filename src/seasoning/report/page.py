@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from seasoning import metrics
 from seasoning.atomic import replacing
-from seasoning.metrics import Estimate
 from seasoning.report.answers import Answer, answer_tables, answers, told
 from seasoning.report.contenders import missing, single_soup, specific_soups, union_soup
 from seasoning.report.costs import cost_tables, spent
@@ -23,9 +22,10 @@ from seasoning.report.results import CLEAN, Results
 from seasoning.report.style import inline_svg
 from seasoning.report.tables import Table, percent, points, shifts_table, spoken_weights, threats_table, top_table
 from seasoning.report.verdicts import comparisons, confirmed_unions, shift_verdict, verdict
+from seasoning.statistics import Estimate
 
 
-__all__ = ["board_page", "write_page"]
+__all__ = ["assets", "environment", "explorer_content", "write_page"]
 
 _SCRIPTS = ("board", "choose", "chart", "scatter", "maps", "tables", "explorer", "main")
 _SEVERITY = re.compile(r"(.+)[/:]([1-9])$")
@@ -49,42 +49,39 @@ def write_page(results: Results, path: Path, *, published: bool = False, folder:
         folder: Folder of the run, which an unfinished one names; by default that of the file.
     """
     known = board(results)
-    content = _content(results, published) | _explorer(known)
+    content = _content(results, published) | explorer_content(known)
     content["command"] = results.setting.command.format(folder=path.parent if folder is None else folder)
     with replacing(path) as temporary:
-        temporary.write_text(_render("page.html.j2", content), encoding="utf-8")
+        temporary.write_text(environment().get_template("page.html.j2").render(**content), encoding="utf-8")
     return path
 
 
-def board_page(known: Board, title: str) -> str:
-    """A page of an explorer alone, over any board."""
-    return _render("board.html.j2", {"title": title, "script": _assets("js"), "css": _assets("css")} | _explorer(known))
-
-
-def _render(template: str, content: dict[str, Any]) -> str:
-    environment = Environment(
+def environment() -> Environment:
+    """The templates of the page, with its filters."""
+    made = Environment(
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         loader=FunctionLoader(_read),
     )
-    environment.filters |= {"percent": percent, "points": points}
-    return environment.get_template(template).render(**content)
+    made.filters |= {"percent": percent, "points": points}
+    return made
 
 
 def _read(name: str) -> str:
     return resources.files("seasoning.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def _assets(kind: str) -> Markup:
+def assets(kind: str) -> Markup:
+    """The style of the page (`"css"`), or its scripts as one (`"js"`)."""
     if kind == "css":
         return Markup(_read("page.css"))
     whole = "\n".join(_read(f"{name}.js") for name in _SCRIPTS)
     return Markup(f'(() => {{\n"use strict";\n{whole}}})();')
 
 
-def _explorer(known: Board) -> dict[str, Any]:
+def explorer_content(known: Board) -> dict[str, Any]:
     """What the explorer's part of a page needs."""
     text = json.dumps(payload(known), separators=(",", ":"), ensure_ascii=False)
     return {
@@ -132,8 +129,8 @@ def _content(results: Results, published: bool) -> dict[str, Any]:
     tables = [each for each in (*tables, top_table(results)) if each.rows]
     setting = results.setting
     return {
-        "script": _assets("js"),
-        "css": _assets("css"),
+        "script": assets("js"),
+        "css": assets("css"),
         "results": results,
         "setting": setting,
         "missing": missing(results),

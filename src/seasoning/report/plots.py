@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seasoning.metrics import Estimate
 from seasoning.report.style import DASHES, HATCHES, INK, MAP, MARKERS, PALETTE
+from seasoning.statistics import Estimate
 
 
 __all__ = [

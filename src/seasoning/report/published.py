@@ -7,9 +7,9 @@ mean of SAT is the one of the table; the text around it says 51.75, which its co
 import csv
 from importlib import resources
 
-from seasoning.metrics import Estimate
 from seasoning.report.results import CLEAN, Results
 from seasoning.report.tables import Row, Table, shifts_table
+from seasoning.statistics import Estimate
 
 
 __all__ = ["COLUMNS", "published_tables"]

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from seasoning import metrics
-from seasoning.metrics import Estimate
+from seasoning import metrics, statistics
 from seasoning.outcomes import ModelKey
 from seasoning.report.contenders import TOP, Contender, contenders, specific_soups, top_single, top_specific
 from seasoning.report.results import CLEAN, Results
-from seasoning.report.significance import Entry, shown_best
+from seasoning.selection import Entry, shown_best
+from seasoning.statistics import Estimate
 
 
 __all__ = [
@@ -84,7 +84,7 @@ def threats_table(results: Results) -> Table:
     }
     columns["union"] = [_union(results, each.model) for each in models]
     note = (
-        f"Accuracy in %, {results.sizes['test']} test images, 95 % intervals (Wilson). # FP: forward passes at "
+        f"Accuracy in %, {results.sizes['test']} test images, 95 % intervals (Agresti-Coull). # FP: forward passes at "
         f"inference. {_BOLD}"
     )
     return Table("Threats", note, list(columns), _rows(models, list(columns.values())), "threats")
@@ -157,7 +157,7 @@ def _several(results: Results, row: Row, models: Sequence[ModelKey], tasks: Sequ
     """The row with the mean over its own model on each task."""
     outcomes = [results.outcomes(model, "test", task) for model, task in zip(models, tasks, strict=True)]
     known = [metrics.clean_column(each) for each in outcomes if each is not None]
-    mean = metrics.mean_accuracy(*known) if len(known) == len(tasks) else None
+    mean = statistics.mean_accuracy(known) if len(known) == len(tasks) else None
     return row._replace(cells=[*row.cells[:-1], mean], one_model=False)
 
 
@@ -200,13 +200,13 @@ def _estimate(entry: Entry | None) -> Estimate | None:
     if entry is None:
         return None
     if len(entry.columns) == 1:
-        return metrics.proportion(entry.columns[0][1])
-    return metrics.mean_accuracy(*entry.columns)
+        return statistics.proportion(entry.columns[0][1])
+    return statistics.mean_accuracy(entry.columns)
 
 
 def _shifts_note(results: Results) -> str:
     return (
-        f"Accuracy in %, {results.sizes['test']} test images under each condition, 95 % intervals (Wilson; of the "
-        "mean: bootstrap of base images). # FP: forward passes at inference. The mean is that of the columns, in "
-        f"parentheses where it is not one model. {_BOLD}"
+        f"Accuracy in %, {results.sizes['test']} test images under each condition, 95 % intervals "
+        "(Agresti-Coull; of the mean over base images). # FP: forward passes at inference. The mean is that of the "
+        f"columns, in parentheses where it is not one model. {_BOLD}"
     )

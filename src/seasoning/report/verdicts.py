@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from seasoning import metrics
-from seasoning.metrics import Estimate
+from seasoning import metrics, statistics
 from seasoning.outcomes import ModelKey, Outcomes
 from seasoning.report.contenders import best_ingredient, contenders, is_alone, single_soup, union_soup
 from seasoning.report.results import CLEAN, Results
 from seasoning.report.tables import points
+from seasoning.statistics import Estimate
 
 
 __all__ = ["Comparison", "comparisons", "confirmed_unions", "shift_verdict", "verdict"]
@@ -37,7 +37,7 @@ def comparisons(results: Results, *, confirming: bool = False) -> list[Compariso
         return []
     others = {name: _union(results, model, confirming) for name, model in models.items() if model != soup}
     return [
-        Comparison(name, metrics.paired_difference(column, other))
+        Comparison(name, statistics.paired_difference(column, other))
         for name, other in others.items()
         if other is not None
     ]
@@ -49,7 +49,7 @@ def confirmed_unions(results: Results) -> dict[str, tuple[Estimate, Estimate]]:
     for each in contenders(results):
         before, after = (_union(results, each.model, confirming) for confirming in (False, True))
         if each.confirmed and before is not None and after is not None:
-            found[each.name] = metrics.proportion(before[1]), metrics.proportion(after[1])
+            found[each.name] = statistics.proportion(before[1]), statistics.proportion(after[1])
     return found
 
 
@@ -94,7 +94,7 @@ def shift_verdict(results: Results) -> str:
     mine, theirs = (_clean(results, model, tasks) for model in (soup, results.alone(rival)))
     if mine is None or theirs is None:
         return f"Not known yet: the single soup or the ingredient {rival} is not measured on the test split."
-    difference = metrics.mean_difference(mine, theirs)
+    difference = statistics.mean_difference(mine, theirs)
     answer = "above" if difference.low > 0 else "below" if difference.high < 0 else "neither shown above nor below"
     return (
         f"On the test split the single soup is {answer} the ingredient {rival}, the best of them on the selection "
@@ -102,12 +102,12 @@ def shift_verdict(results: Results) -> str:
     )
 
 
-def _clean(results: Results, model: ModelKey, tasks: Sequence[str]) -> list[metrics.Column] | None:
+def _clean(results: Results, model: ModelKey, tasks: Sequence[str]) -> list[statistics.Column] | None:
     known = _all(results.outcomes(model, "test", task) for task in tasks)
     return None if known is None else [metrics.clean_column(each) for each in known]
 
 
-def _union(results: Results, model: ModelKey, confirming: bool) -> metrics.Column | None:
+def _union(results: Results, model: ModelKey, confirming: bool) -> statistics.Column | None:
     attacks = (False, True) if confirming else (False,)
     known = _all(
         results.outcomes(model, "test", threat, confirming=each) for threat in results.threats for each in attacks

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seasoning.metrics import Estimate
-from seasoning.selection import Comparison, Judged, Limit, Regret, SearchObjective
+from seasoning.selection.judge import Judged
+from seasoning.selection.objectives import Limit, SearchObjective
+from seasoning.selection.significance import Comparison
+from seasoning.statistics import Estimate
 
 
 __all__ = ["Answer", "ChosenSoup", "SearchResult"]
@@ -47,7 +49,7 @@ class Answer(NamedTuple):
     chosen: tuple[ChosenSoup, ...]
     comparisons: tuple[Comparison, ...]
     ingredients: tuple[ChosenSoup, ...]
-    regret: tuple[Regret, ...]
+    regret: tuple[Estimate, ...]
     soup: Path
 
 

@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seasoning import metrics
+from seasoning import statistics
 from seasoning.errors import BadInput
 from seasoning.outcomes import Outcomes
 from seasoning.selection.objectives import SearchObjective
+from seasoning.statistics import Estimate, ranked
 
 
 __all__ = ["Candidate", "Choice", "choose", "pareto_front", "require_comparable", "scope"]
@@ -30,7 +31,7 @@ class Choice(NamedTuple):
     """A chosen soup, and its score on the samples that chose it: too high, since it was the best of many."""
 
     weights: tuple[float, ...]
-    score: metrics.Estimate
+    score: Estimate
 
 
 def choose(candidates: Sequence[Candidate], objective: SearchObjective, top: int = 1) -> list[Choice]:
@@ -58,8 +59,8 @@ def choose(candidates: Sequence[Candidate], objective: SearchObjective, top: int
             f"objective {objective.name!r}: none of {len(candidates)} soups has {wanted} on the selection points; the "
             f"nearest, {nearest}, lacks {-scores[nearest]:.3f}: lower the limit, or search with a finer step"
         )
-    ranked = sorted(kept, key=lambda each: (-scores[each.weights], _extremeness(each.weights)))
-    return [Choice(each.weights, objective.estimate(each.outcomes)) for each in ranked[:top]]
+    order = ranked([scores[each.weights] for each in kept], [_extremeness(each.weights) for each in kept])
+    return [Choice(kept[index].weights, objective.estimate(kept[index].outcomes)) for index in order[:top]]
 
 
 def pareto_front(candidates: Sequence[Candidate], objectives: Sequence[SearchObjective]) -> list[Candidate]:
@@ -77,9 +78,7 @@ def pareto_front(candidates: Sequence[Candidate], objectives: Sequence[SearchObj
     if not kept:
         raise BadInput(f"none of {len(candidates)} soups keeps to the limits of all objectives: lower them")
     scores = np.array([[objective.score(each.outcomes) for objective in objectives] for each in kept])
-    beaten = [bool(((scores >= own).all(1) & (scores > own).any(1)).any()) for own in scores]
-    front = [place for place, lost in enumerate(beaten) if not lost]
-    return [kept[place] for place in sorted(front, key=lambda place: tuple(-scores[place]))]
+    return [kept[index] for index in statistics.pareto_front(scores)]
 
 
 def scope(candidates: Sequence[Candidate], space: int) -> str:

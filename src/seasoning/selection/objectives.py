@@ -4,20 +4,20 @@ An objective is a sum of terms. A term is the share of the samples on which a so
 one task gives its accuracy, several threats on one data set their union. Limits rule soups out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seasoning import metrics
+from seasoning import metrics, statistics
 from seasoning.errors import BadInput
 from seasoning.outcomes import Measured
+from seasoning.statistics import Column, Estimate
 
 
-__all__ = ["Limit", "SearchObjective", "Term", "accuracy_on", "mean_over", "mix_of", "union_over"]
+__all__ = ["Limit", "SearchObjective", "Term", "accuracy_on", "mean_over", "union_over"]
 
 
 class Term(NamedTuple):
@@ -118,27 +118,27 @@ class SearchObjective:
 
     def values(self, outcomes: Measured) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Base images, ascending, and a number for each, whose mean is the score of soups that miss no limit."""
-        columns = self.columns(outcomes)
-        ids = reduce(np.union1d, [ids for ids, _ in columns])
-        values = np.zeros(len(ids))
-        for term, (own, right) in zip(self.terms, columns, strict=True):
-            values[np.searchsorted(ids, own)] += term.weight * len(ids) / len(own) * right
-        return ids, values
+        return statistics.per_base_image(self.columns(outcomes), self._weights)
 
-    def columns(self, outcomes: Measured) -> list[metrics.Column]:
+    def columns(self, outcomes: Measured) -> list[Column]:
         """For each term the ids of its samples, and which are right on all of its tasks."""
         return [_column(term.tasks, outcomes) for term in self.terms]
 
-    def estimate(self, outcomes: Measured) -> metrics.Estimate:
-        """The weighted sum of the terms with its 95 % interval, limits or not."""
-        return metrics.weighted_accuracy(self.columns(outcomes), [term.weight for term in self.terms])
+    def estimate(self, outcomes: Measured) -> Estimate:
+        """The weighted sum of the terms with its interval, limits or not."""
+        return statistics.mean_accuracy(self.columns(outcomes), self._weights)
 
-    def difference(self, first: Measured, second: Measured) -> metrics.Estimate:
+    def difference(self, first: Measured, second: Measured) -> Estimate:
         """The score of one soup minus that of another on the same samples, paired, limits or not."""
-        one, other = self.columns(first), self.columns(second)
-        if len(one) == 1 and self.terms[0].weight == 1:
-            return metrics.paired_difference(one[0], other[0])
-        return metrics.weighted_difference(one, other, [term.weight for term in self.terms])
+        return statistics.mean_difference(self.columns(first), self.columns(second), self._weights)
+
+    def paired_p(self, first: Measured, second: Measured) -> float:
+        """The p value of equal scores on the same samples, limits or not."""
+        return statistics.paired_p(self.columns(first), self.columns(second), self._weights)
+
+    @property
+    def _weights(self) -> list[float]:
+        return [term.weight for term in self.terms]
 
 
 def accuracy_on(task: str) -> SearchObjective:
@@ -156,13 +156,7 @@ def union_over(tasks: Sequence[str], name: str = "union") -> SearchObjective:
     return SearchObjective(name, (Term(tuple(tasks)),))
 
 
-def mix_of(parts: Mapping[SearchObjective, float], name: str) -> SearchObjective:
-    """A weighted sum of objectives, under the limits of all of them."""
-    terms = tuple(Term(term.tasks, weight * term.weight) for part, weight in parts.items() for term in part.terms)
-    return SearchObjective(name, terms, tuple(dict.fromkeys(limit for part in parts for limit in part.limits)))
-
-
-def _column(tasks: tuple[str, ...], outcomes: Measured) -> metrics.Column:
+def _column(tasks: tuple[str, ...], outcomes: Measured) -> statistics.Column:
     return metrics.union_column(*[outcomes[task] for task in tasks])
 
 

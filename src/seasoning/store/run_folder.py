@@ -1,6 +1,6 @@
 """The folder of a run: whose it is, and one process in it at a time."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,44 @@ from seasoning.errors import RunConflict, differences
 from seasoning.store.database import Store
 
 
-__all__ = ["PAGE", "STORE", "check_folder", "claimed", "opened"]
+__all__ = ["PAGE", "STORE", "check_folder", "claimed", "entries", "opened"]
 
 STORE, PAGE = "outcomes.sqlite", "report.html"
 _LOCK = ".lock"
 
 
-def check_folder(folder: Path, *, fresh: bool) -> None:
-    """Refuse a folder of something else, without touching it, and, unless a fresh run may start, one without a run."""
+def entries(folder: Path, own: Sequence[str], stranger: str) -> list[str]:
+    """What lies in a folder, apart from its lock and hidden files; a folder of something else is refused untouched.
+
+    Args:
+        folder: It need not be there.
+        own: Names that may lie in it.
+        stranger: What any other name is, in words, such as `"of no training"`.
+
+    Raises:
+        RunConflict: it is a file, or holds something else.
+    """
     if folder.exists() and not folder.is_dir():
         raise RunConflict(f"{folder} is a file: choose a folder with --out")
-    here = sorted(path.name for path in folder.iterdir() if path.name != _LOCK) if folder.exists() else []
-    if here and STORE not in here:
-        raise RunConflict(f"{folder} holds {here[0]!r} and no run: choose an empty or a new folder with --out")
-    if not here and not fresh:
+    here = sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.exists() else []
+    strange = [name for name in here if name not in own]
+    if strange:
+        raise RunConflict(
+            f"{folder} holds {strange[0]!r}, which is {stranger}: choose an empty or a new folder with --out"
+        )
+    return here
+
+
+def check_folder(folder: Path, *, fresh: bool) -> None:
+    """Refuse a folder of something else, without touching it, and, unless a fresh run may start, one without a run.
+
+    Raises:
+        RunConflict: saying which.
+    """
+    there = (folder / STORE).exists()
+    if not there:
+        entries(folder, (), "of no run")
+    if not there and not fresh:
         raise RunConflict(f"{folder} holds no run to go on with: leave out --resume, or name the folder of a run")
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from seasoning.data.samples import Samples
 from seasoning.errors import BadInput, SeasoningError, Stopped
 from seasoning.models import PixelClassifier
+from seasoning.noise import derived_seed, epoch_seed
 from seasoning.training.accelerator import accelerator_for, seeded, tracked
 from seasoning.training.augment import crop_and_flip
 from seasoning.training.objectives import Drawn, Lowered, TrainingObjective
@@ -32,9 +33,9 @@ from seasoning.training.validation import Scores
 
 __all__ = ["Trained", "train"]
 
-_LARGEST_SEED = (1 << 62) - 1
-# Parts of a batch, and crops beside attacks, draw from seeds apart from each other.
-_PART, _CROPS = 0x9E3779B97F4A7C15, 0x2545F4914F6CDD1D
+# The seeds of a step's parts are those of index 0, 1, …; crops have one of their own.
+_CROPS = -2
+_STEP_SEEDS = (1 << 62) - 1
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 State = dict[str, Tensor]
@@ -236,9 +237,9 @@ class _Run:
     def steps(self) -> Iterator[None]:
         """Take the steps that the epoch lacks, one at a time."""
         progress = self.progress
-        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + progress.epoch) % _LARGEST_SEED)
+        generator = torch.Generator().manual_seed(epoch_seed(self._seed, progress.epoch))
         batches = torch.randperm(len(self._samples), generator=generator).split(self._settings.batch_size)
-        seeds = [int(torch.randint(_LARGEST_SEED, (1,), generator=generator)) for _ in batches]
+        seeds = [int(torch.randint(_STEP_SEEDS, (1,), generator=generator)) for _ in batches]
         self._model.train()
         for number in range(progress.step, len(batches)):
             begun = time.monotonic()
@@ -258,7 +259,7 @@ class _Run:
             objective = objective.draw(seed, progress.objective)  # once, for all parts
         for place, part in enumerate(rows.split(math.ceil(len(rows) / settings.accumulate))):
             with self._fits():
-                lowered = self._lowered(objective, part, (seed + place * _PART) % _LARGEST_SEED)
+                lowered = self._lowered(objective, part, derived_seed(seed, place))
                 value = float(lowered.loss.detach())
                 self._require_finite("loss", value, number)
                 self._accelerator.backward(lowered.loss * (len(part) / len(rows)))
@@ -278,7 +279,7 @@ class _Run:
     def _lowered(self, objective: TrainingObjective, rows: Tensor, seed: int) -> Lowered:
         x, y = self._samples.images(rows), self._samples.y[rows]
         if self._settings.crop or self._settings.flips:
-            generator = torch.Generator().manual_seed((seed + _CROPS) % _LARGEST_SEED)
+            generator = torch.Generator().manual_seed(derived_seed(seed, _CROPS))
             x = crop_and_flip(x, self._settings.crop, self._settings.flips, generator)
         device = self._accelerator.device
         x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)

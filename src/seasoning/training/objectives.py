@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from seasoning import losses
 from seasoning.errors import BadInput, UnknownName
+from seasoning.noise import derived_seed
 from seasoning.threat import Threat
 from seasoning.training.attack import TrainingAttack, attack_batch, attack_mode, require_steps
 from seasoning.training.msd import multi_steepest
@@ -32,10 +33,6 @@ __all__ = [
     "nominal",
     "sat",
 ]
-
-_LARGEST_SEED = (1 << 62) - 1
-# Apart from each other, so that no attack of a step starts like that of another step.
-_APART = 0x9E3779B97F4A7C15
 
 NOTHING: Mapping[str, float] = {}
 
@@ -146,7 +143,9 @@ def maximum(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: 
     same = (attack.loss, outer.name) in (("ce", "ce"), ("kl", "trades"))
 
     def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
-        found = [attack_batch(model, x, y, each, attack, _other(seed, place)) for place, each in enumerate(threats)]
+        found = [
+            attack_batch(model, x, y, each, attack, derived_seed(seed, place)) for place, each in enumerate(threats)
+        ]
         heights = [each.loss for each in found]
         if not same:
             heights = [_heights(model, x, each.x_adv, y, attack, outer) for each in found]
@@ -167,7 +166,7 @@ def average(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: 
     def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
         parts = []
         for place, threat in enumerate(threats):
-            attacked = attack_batch(model, x, y, threat, attack, _other(seed, place)).x_adv
+            attacked = attack_batch(model, x, y, threat, attack, derived_seed(seed, place)).x_adv
             parts.append(outer(model, x, attacked, y))
         loss = torch.stack([part.loss for part in parts]).mean()
         return Lowered(loss, torch.stack([part.right for part in parts]).all(0))
@@ -279,15 +278,10 @@ def _require_several(name: str, threats: Sequence[Threat], attack: TrainingAttac
         raise BadInput(f"objective {name!r} with {len(threats)} threats: give at least two, or choose 'adversarial'")
 
 
-def _other(seed: int, place: int) -> int:
-    """The seed of the attack at a place, that of the step itself at the first."""
-    return (seed + place * _APART) % _LARGEST_SEED
-
-
 def _draw(seed: int, weights: Sequence[float]) -> int:
     """A place in proportion to its weight, evenly where all are zero."""
     weights = weights if any(weights) else [1.0] * len(weights)
-    generator = torch.Generator().manual_seed(_other(seed, -1))
+    generator = torch.Generator().manual_seed(derived_seed(seed, -1))
     return int(torch.multinomial(torch.tensor(weights, dtype=torch.float64), 1, generator=generator))
 
 

@@ -30,12 +30,12 @@ function share(board, soup, column) {
   return right < 0 ? null : right / board.columns[column].images;
 }
 
-// Wilson's interval of a share.
-function wilson(right, images) {
+// Agresti and Coull's interval of a fraction, as in statistics.py.
+function interval(right, images) {
   const value = right / images;
-  const scale = 1 + (Z * Z) / images;
-  const middle = (value + (Z * Z) / (2 * images)) / scale;
-  const half = (Z * Math.sqrt((value * (1 - value)) / images + (Z * Z) / (4 * images * images))) / scale;
+  const total = images + Z * Z;
+  const middle = (right + (Z * Z) / 2) / total;
+  const half = Z * Math.sqrt((middle * (1 - middle)) / total);
   return { value, low: Math.max(0, middle - half), high: Math.min(1, middle + half) };
 }
 

@@ -53,7 +53,7 @@ function makeExplorer(root, board) {
         cells.low.textContent = "";
         cells.bar.style.width = cells.dot.style.left = "0";
       } else {
-        const { value, low, high } = wilson(right, board.columns[column].images);
+        const { value, low, high } = interval(right, board.columns[column].images);
         cells.value.textContent = percent(value);
         cells.low.textContent = `${percent(low)}–${percent(high)}`;
         cells.bar.style.left = `${100 * low}%`;
@@ -61,7 +61,7 @@ function makeExplorer(root, board) {
         cells.dot.style.left = `${100 * value}%`;
       }
       if (held && held[column] >= 0) {
-        const other = wilson(held[column], board.columns[column].heldOut);
+        const other = interval(held[column], board.columns[column].heldOut);
         cells.held.textContent = `${percent(other.value)} [${percent(other.low)}, ${percent(other.high)}]`;
       } else cells.held.textContent = "–";
     });
