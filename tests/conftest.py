@@ -9,13 +9,12 @@ import pytest
 import torch
 
 from seasoning.checkpoints.load import State
-from seasoning.commands.demo import run
-from seasoning.commands.ingredients import settings_of
-from seasoning.config.base import RunSpec
+from seasoning.commands.demo import demo_spec, run_demo
 from seasoning.data import Samples, load_source, split_samples
 from seasoning.models import PixelClassifier, build_model
 from seasoning.threat import Threat
 from seasoning.training import TrainingAttack, TrainingObjective, adversarial, nominal, train, validator
+from tests.make import training_settings
 
 
 torch.set_num_threads(1)
@@ -39,7 +38,7 @@ def fit(
         parts["train"],
         objectives,
         validator(parts["validation"], [], 1, seed),
-        settings_of(RunSpec(), 0.1),
+        training_settings(0.1),
         seed=seed,
         device="cpu",
     )
@@ -85,5 +84,5 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a smoke run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    run(RunSpec().shrunk(), folder, watch=lambda doing, done, total: None)
+    run_demo(demo_spec(smoke=True), folder, watch=lambda doing, done, total: None)
     return folder

@@ -1,13 +1,22 @@
-"""Made records for tests that need no model."""
+"""Records, specs and settings that several tests make."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seasoning.config.base import read_spec
+from seasoning.config.evaluate import EvaluateSpec
+from seasoning.config.train import find_recipe, read_recipe_file
 from seasoning.outcomes import Outcomes, Status
 
 
-__all__ = ["outcomes"]
+if TYPE_CHECKING:
+    from seasoning.training import Settings
+
+
+__all__ = ["evaluate_spec", "outcomes", "training_settings"]
 
 
 def outcomes(
@@ -34,3 +43,27 @@ def outcomes(
         forwards=np.full(count, 9, dtype=np.int64),
         status=status,
     )
+
+
+def evaluate_spec(
+    *,
+    architecture: str,
+    options: dict[str, Any] | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    suite: str = "default",
+    steps: int | None = None,
+    loss: str | None = None,
+    **more: Any,
+) -> EvaluateSpec:
+    """What `evaluate` is asked, from flat settings."""
+    network = {"architecture": architecture, "options": options or {}, "mean": mean, "std": std}
+    attack = {"suite": suite, "steps": steps, "loss": loss}
+    return read_spec({"network": network, "attack": attack, **more}, EvaluateSpec)
+
+
+def training_settings(rate: float) -> "Settings":
+    """How the ingredients of the digits are trained, at another learning rate."""
+    from seasoning.commands.train import settings_from
+
+    return replace(settings_from(read_recipe_file(find_recipe("digits/linf")[1])), rate=rate)

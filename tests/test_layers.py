@@ -1,6 +1,7 @@
 """The architecture: imports point one way, and what must not need torch does not."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ FLOORS: list[list[set[str]]] = [
     [
         {"errors"},
         {"atomic", "threat", "noise"},
-        {"outcomes", "losses", "geometry"},
+        {"outcomes", "losses", "geometry", "task"},
         {"statistics"},
         {"metrics"},
     ],
@@ -28,10 +29,11 @@ FLOORS: list[list[set[str]]] = [
     [{"cli"}],
 ]
 NO_TORCH = (
-    *("errors", "atomic", "threat", "outcomes", "metrics", "store", "strategies", "selection"),
+    *("errors", "atomic", "threat", "task", "outcomes", "metrics", "store", "strategies", "selection"),
     *("config", "report", "cli"),
 )
 MOST_FLAT_MODULES = 10
+EXPERIMENTS = sorted((ROOT.parents[1] / "experiments").glob("*.py"))
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 
@@ -94,6 +96,44 @@ def test_judgement_and_presentation_need_no_torch(name: str) -> None:
     ]
     probe = f"import sys, {', '.join(names)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
+
+
+def not_exported(path: Path) -> list[str]:
+    """What a script imports of the package past an `__all__`: its own, a flat module's, a folder's or a command's."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.startswith("seasoning.")]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "seasoning":
+            name = str(node.module)
+            deep = name.count(".") > (2 if name.startswith("seasoning.commands.") else 1)
+            exported = () if deep else getattr(importlib.import_module(name), "__all__", ())
+            found += [f"{name}.{alias.name}" for alias in node.names if alias.name not in exported]
+    return found
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)
+def test_experiments_import_what_is_exported(path: Path) -> None:
+    assert not_exported(path) == []
+
+
+def test_a_planted_import_past_an_export_is_seen(tmp_path: Path) -> None:
+    planted = tmp_path / "study.py"
+    allowed = (
+        "from seasoning import mix\nfrom seasoning.threat import Norm\nfrom seasoning.commands.search import run_plan\n"
+    )
+    planted.write_text(allowed)
+    assert not_exported(planted) == []
+    planted.write_text(
+        f"{allowed}import seasoning.training.loop\nfrom seasoning.training.loop import train\n"
+        "def late():\n    from seasoning.training import _hidden\n    from seasoning.commands import search\n"
+    )
+    assert not_exported(planted) == [
+        "seasoning.training.loop",
+        "seasoning.training.loop.train",
+        "seasoning.training._hidden",
+        "seasoning.commands.search",
+    ]
 
 
 def test_modules_and_functions_stay_readable() -> None:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from seasoning.attacks.apgd import apgd
     from seasoning.attacks.worst_case import strongest
     from seasoning.checkpoints.load import load_ingredient
+    from seasoning.commands.search import search
+    from seasoning.commands.train import train
+    from seasoning.data.samples import Samples
+    from seasoning.data.sources import load_source, split_samples
     from seasoning.errors import SeasoningError
     from seasoning.evaluation.evaluator import evaluate
     from seasoning.geometry import project
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Estimate",
+    "Samples",
     "SeasoningError",
     "Threat",
     "accuracy",
@@ -33,16 +38,21 @@ __all__ = [
     "check_mixable",
     "evaluate",
     "load_ingredient",
+    "load_source",
     "mix",
     "mix_files",
     "project",
     "robust_accuracy",
+    "search",
+    "split_samples",
     "strongest",
+    "train",
     "union_accuracy",
 ]
 
 _HOMES = {
     "Estimate": "statistics",
+    "Samples": "data.samples",
     "SeasoningError": "errors",
     "Threat": "threat",
     "accuracy": "metrics",
@@ -51,11 +61,15 @@ _HOMES = {
     "check_mixable": "soup.mixability",
     "evaluate": "evaluation.evaluator",
     "load_ingredient": "checkpoints.load",
+    "load_source": "data.sources",
     "mix": "soup.mix",
     "mix_files": "soup.mix_files",
     "project": "geometry",
     "robust_accuracy": "metrics",
+    "search": "commands.search",
+    "split_samples": "data.sources",
     "strongest": "attacks.worst_case",
+    "train": "commands.train",
     "union_accuracy": "metrics",
 }
 

@@ -10,13 +10,14 @@ from safetensors.torch import save_file
 from seasoning.checkpoints.load import State, load_ingredient
 from seasoning.commands.evaluate import Line, evaluate_sets
 from seasoning.data import Samples
-from seasoning.data.open import ReadOptions
 from seasoning.errors import BadInput, Mismatch, UnknownName
 from seasoning.evaluation import measure as measuring
 from seasoning.evaluation.evaluator import evaluate
+from seasoning.evaluation.progress import Watch
 from seasoning.models import PixelClassifier
 from seasoning.threat import Threat
 from tests.data.trees import GREY
+from tests.make import evaluate_spec
 
 
 THREATS = [Threat("linf", 0.05), Threat("l1", 0.5)]
@@ -34,19 +35,23 @@ def checkpoint(robust_state: State, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def measured(
-    checkpoint: Path, folder: Path, *, data: str = "digits", split: str | None = None, **options: object
+    checkpoint: Path,
+    folder: Path,
+    *,
+    data: str = "digits",
+    split: str | None = None,
+    watch: Watch = silent,
+    **options: object,
 ) -> dict[str, Line]:
     given: dict[str, object] = {
         "architecture": "resnet_small",
         "data": [data],
-        "reading": ReadOptions(split=split),
-        "threats": THREATS,
-        "suite": "default",
+        "split": split,
+        "threats": list(map(str, THREATS)),
         "steps": 5,
-        "folder": folder,
-        "watch": silent,
     }
-    (result,) = evaluate_sets(checkpoint, **given | options)  # type: ignore[arg-type]
+    spec = evaluate_spec(**given | options)  # type: ignore[arg-type]
+    (result,) = evaluate_sets(checkpoint, spec, folder, watch=watch)
     return result.lines
 
 
@@ -80,8 +85,8 @@ def test_batches_and_layout_do_not_change_the_answer(checkpoint: Path, tmp_path:
 
 def test_who_differs_in_normalization_is_another_model(checkpoint: Path, tmp_path: Path) -> None:
     own = measured(checkpoint, tmp_path, threats=[])
-    same = measured(checkpoint, tmp_path, threats=[], normalization=((0.5,), (0.5,)))
-    dark = measured(checkpoint, tmp_path, threats=[], normalization=((0.9,), (0.1,)))
+    same = measured(checkpoint, tmp_path, threats=[], mean=(0.5,), std=(0.5,))
+    dark = measured(checkpoint, tmp_path, threats=[], mean=(0.9,), std=(0.1,))
     assert same == own
     assert dark["clean"].estimate.value < own["clean"].estimate.value
 
@@ -166,7 +171,7 @@ def test_a_kill_between_blocks_loses_no_finished_block(
         ({"precision": "bf1"}, UnknownName, "did you mean 'bf16'"),
         ({"split": "tset"}, UnknownName, "did you mean 'test'"),
         ({"data": "no/such/folder"}, UnknownName, "unknown data set"),
-        ({"batch_size": 0}, BadInput, "batch size of 0"),
+        ({"batch_size": 0}, BadInput, "setting batch_size=0"),
         ({"device": "cuda:99"}, BadInput, "device 'cuda:99' cannot be used"),
         ({"device": "gpu"}, BadInput, "device 'gpu' cannot be used"),
     ],

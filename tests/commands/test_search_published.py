@@ -12,17 +12,17 @@ from typer.testing import CliRunner
 
 from seasoning.checkpoints.load import save_state
 from seasoning.cli import app
-from seasoning.commands.search import search
-from seasoning.commands.search_data import Task, load_tasks, open_sets
-from seasoning.config.search import SearchPlan, make_plan, objectives_of
+from seasoning.commands.search_data import open_sets
+from seasoning.config.run_record import read_record
+from seasoning.config.search import make_plan, objectives_of
 from seasoning.data import Samples, apply_shift
 from seasoning.data.decoding import decode_all
 from seasoning.data.imagenet import wnids
 from seasoning.errors import BadInput, SeasoningError
-from seasoning.models import PixelClassifier, build_model
+from seasoning.report.verdicts import notes
 from seasoning.selection import Limit
-from seasoning.selection.answers import SearchResult
 from seasoning.store.database import Store
+from tests.commands.searches import found, tasks_of
 from tests.data.trees import ORACLE, VAL, save_coded
 
 
@@ -54,26 +54,16 @@ def tree(tmp_path: Path) -> Path:
 
 def content(tree: Path, **changes: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {
-        "architecture": f"{tree / 'oracle.py'}:oracle",
+        "network": {"architecture": f"{tree / 'oracle.py'}:oracle"},
         "ingredients": {name: str(tree / f"{name}.safetensors") for name in ("plain", "ahead")},
         "data": {"imagenet": "val", "real": "imagenet-real=val", "c": "c"},
         "folder": str(tree),
-        "partial": True,
+        "reading": {"partial": True},
         "shots": 4,
         "strategy": "grid",
         "space": {"step": 0.5},
     }
     return plain | changes
-
-
-def found(plan: SearchPlan, folder: Path, said: list[str] | None = None) -> SearchResult:
-    return search(plan, folder, watch=lambda doing, done, total: None, say=(said if said is not None else []).append)
-
-
-def tasks_of(plan: SearchPlan, folder: Path) -> dict[str, Task]:
-    sets = open_sets(plan)
-    model: PixelClassifier = build_model(plan.architecture, num_classes=len(sets.classes), in_chans=sets.channels)
-    return load_tasks(plan, sets, model, folder)
 
 
 PARTS = ["c/gaussian_noise/2", "c/gaussian_noise/5", "c/fog/1"]
@@ -104,6 +94,15 @@ def test_right_soups_for_columns_and_parts(tree: Path) -> None:
     assert best["imagenet"].weights == (1.0, 0.0)
     scores = {each.objective.name: [soup.judged.whole.value for soup in each.chosen] for each in answer.answers}
     assert scores["c"] == pytest.approx([1 / 3] * 3), "each soup is right on one of the three parts"
+    # Three share the highest score: the most even mix first, the others in the order of the space, and it is said.
+    parts = next(each for each in answer.answers if each.objective.name == "c")
+    assert [soup.weights for soup in parts.chosen] == [(0.5, 0.5), (1.0, 0.0), (0.0, 1.0)]
+    assert [each.tied for each in answer.answers] == [1, 1, 2, 1, 1, 1, 3]
+    assert notes(parts)[:2] == [
+        "Chosen among all 3 soups of the space.",
+        "3 soups share the highest score on the selection images; the most even mix is taken.",
+    ]
+    assert not [note for note in notes(answer.answers[0]) if "share the highest score" in note]
     # ReaL forgives two classes, not one; of ten labelled images.
     assert sorted(scores["real"]) == [0.0, 1.0, 1.0]
     real = next(each for each in answer.answers if each.objective.name == "real")
@@ -114,7 +113,7 @@ def test_right_soups_for_columns_and_parts(tree: Path) -> None:
     assert any("note: c: 3 of 75 corruptions and severities are there" in line for line in said)
     assert any("note: imagenet: not complete" in line for line in said)
     with Store(tree / "run" / "outcomes.sqlite") as store:
-        assert {each.data for each in store.measurements()} >= {"c/fog/1/selection", "c/fog/1/test", "real/test"}
+        assert {each.data for each in store.measurements()} >= {"c/selection/fog/1", "c/test/fog/1", "real/test"}
 
 
 def test_no_photograph_both_chooses_and_tests(tree: Path) -> None:
@@ -134,7 +133,11 @@ def test_no_photograph_both_chooses_and_tests(tree: Path) -> None:
                 assert soup.judged.complement is not None
                 assert soup.judged.complement.n == left
     with Store(tree / "run" / "outcomes.sqlite") as store:
-        assert set(store.note("search")["selection"]) == chosen
+        record = read_record(store)
+    assert record is not None
+    assert set(record.selection) == chosen
+    assert record.columns == {"imagenet": ("imagenet",), "real": ("real",), "c": tuple(PARTS)}
+    assert set(record.parts) == {"imagenet", "real", *PARTS}
 
 
 def test_limits_weights_and_unions_take_columns(tree: Path) -> None:
@@ -174,8 +177,8 @@ def test_a_limit_on_a_column_is_kept_by_its_mean(tree: Path) -> None:
     [
         ({"threats": ["linf:0.1"], "attacked": ["real"]}, "'real' has several right classes for an image"),
         ({"data": {"real": "imagenet-real=val"}, "threats": ["linf:0.1"]}, "'real' has several right classes"),
-        ({"partial": False}, "c is not complete: missing: gaussian_noise/1, gaussian_noise/3"),
-        ({"data": {"imagenet": "val"}, "partial": False}, "imagenet is not complete: 12 of 50,000 images"),
+        ({"reading": {"partial": False}}, "c is not complete: missing: gaussian_noise/1, gaussian_noise/3"),
+        ({"data": {"imagenet": "val"}, "reading": {"partial": False}}, "imagenet is not complete: 12 of 50,000 images"),
         ({"data": {"imagenet": "imagenet=vall"}}, "vall is not there; expected for imagenet"),
         ({"data": {"imagenet": "vall"}}, "unknown data set or folder 'vall'"),
         ({"data": {"imagenet": "imagnet=val"}}, "unknown data set 'imagnet': did you mean 'imagenet'"),
@@ -243,13 +246,13 @@ def test_only_what_is_asked_for_is_decoded_and_only_once(tree: Path, monkeypatch
     assert len([each for each in decoded if "/c/" in each]) == 3 * (4 + 2)
 
 
-@pytest.mark.parametrize("changes", [{"cache": "kept"}, {"memory_limit": 0.0}])
+@pytest.mark.parametrize("reading", [{"cache": "kept"}, {"memory_limit": 0.0}])
 def test_images_beyond_memory_are_mapped_and_stay_decoded(
-    tree: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+    tree: Path, monkeypatch: pytest.MonkeyPatch, reading: dict[str, Any]
 ) -> None:
-    plan = make_plan(content(tree, **changes))
+    plan = make_plan(content(tree, reading={"partial": True, **reading}))
     first = found(plan, tree / "run")
-    kept = list((tree / ("kept" if "cache" in changes else "run/images")).glob("*.pixels"))
+    kept = list((tree / ("kept" if "cache" in reading else "run/images")).glob("*.pixels"))
     assert kept
 
     def refuse(*arguments: object, **options: object) -> None:
@@ -267,7 +270,8 @@ def test_images_beyond_memory_are_mapped_and_stay_decoded(
 def test_too_small_a_disk_is_told(tree: Path, small_disk: Path) -> None:
     for number in range(40):
         save_coded(tree / "big" / "n01440764" / VAL.format(number + 100), 0, side=256)
-    plan = make_plan(content(tree, data={"big": "folder=big"}, classes=list(wnids()), memory_limit=0.0, shots=2))
+    reading = {"classes": list(wnids()), "memory_limit": 0.0}
+    plan = make_plan(content(tree, data={"big": "folder=big"}, reading=reading, shots=2))
     with pytest.raises(BadInput, match=r"the images of big take .* GiB on the disk"):
         found(plan, small_disk / "run")
 
@@ -291,8 +295,13 @@ def test_the_command_takes_kinds_and_caches(tree: Path) -> None:
     command += ["--data", f"c={tree / 'c'}", "--objective", "mean", "--objective", "c", "--set", "space.step=0.5"]
     done = CliRunner().invoke(app, [*command, "--shots", "4", "--cache", str(tree / "kept")])
     assert done.exit_code == 0, done.output
-    assert "mean: among" in done.output
-    assert "c: among" in done.output
+    lines = done.output.splitlines()
+    assert [line.split()[0] for line in lines if line.endswith("1 plain") or line.endswith("0.5 ahead")] == [
+        "mean",
+        "c",
+    ]
+    assert any(line.startswith("mean: No: the search chose the ingredient plain alone.") for line in lines)
+    assert any(line.startswith("c: ") for line in lines)
     assert list((tree / "kept").glob("*.pixels"))
 
 

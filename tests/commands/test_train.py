@@ -20,7 +20,7 @@ from PIL import Image
 from seasoning import cli
 from seasoning.checkpoints.load import load_ingredient, read_metadata, save_state
 from seasoning.checkpoints.provenance import constants_of
-from seasoning.commands.train import prepare
+from seasoning.commands.train import run_recipe
 from seasoning.config.base import resolve
 from seasoning.config.train import read_recipe_file, recipe_files
 from seasoning.errors import BadInput, RunConflict
@@ -97,14 +97,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a training that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "digits-eat.toml").write_text(TEXT)
-    prepare("digits-eat", read_recipe_file(folder / "digits-eat.toml"), folder / "run", device="cpu")
+    run_recipe("digits-eat", read_recipe_file(folder / "digits-eat.toml"), folder / "run", device="cpu")
     return folder / "run"
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_runs_in_small(tmp_path: Path, name: str) -> None:
     spec = read_recipe_file(RECIPES[name]).shrunk()
-    best = prepare(name, spec, tmp_path / "run", device="cpu", trackers=())
+    best = run_recipe(name, spec, tmp_path / "run", device="cpu", trackers=())
     told = json.loads(read_metadata(best)["seasoning.ingredient"])
     assert told["name"] == name
     assert told["smoke"] is True
@@ -172,7 +172,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_parameters(whole: Path
         process.communicate()
         epoch, step = place(folder)
         assert wanted <= (epoch, step) < (3, 0)
-    prepare("digits-eat", read_recipe_file(recipe), folder, resume=True, device="cpu", trackers=())
+    run_recipe("digits-eat", read_recipe_file(recipe), folder, resume=True, device="cpu", trackers=())
     assert_same_ingredients(whole, folder)
 
 
@@ -273,7 +273,7 @@ def test_a_fine_tune_keeps_the_constants_of_its_start(tmp_path: Path, said: Said
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seasoning.commands.train.build_model", watched)
-        prepare("tune", read_recipe_file(recipe), tmp_path / "run", init=init, device="cpu", trackers=())
+        run_recipe("tune", read_recipe_file(recipe), tmp_path / "run", init=init, device="cpu", trackers=())
     assert (seen[0].mean.item(), seen[0].std.item()) == (0.0, 1.0)
     best = tmp_path / "run" / "best.safetensors"
     assert constants_of([best]) == ((0.0,), (1.0,))
@@ -359,7 +359,7 @@ def test_images_that_validate_do_not_depend_on_how_the_folder_is_named(recipe: P
     for folder in (tmp_path / "images", tmp_path / "renamed"):
         size = ["data.classes=2", "data.shape=[3, 8, 8]", "data.validation=10", "optimizer.batch_size=10"]
         spec = resolve([f"data.source='{folder}'", *size, "schedule.epochs=1"], read_recipe_file(recipe))
-        prepare("x", spec, tmp_path / f"{folder.name}-run", device="cpu", trackers=())
+        run_recipe("x", spec, tmp_path / f"{folder.name}-run", device="cpu", trackers=())
         said.append(json.loads((tmp_path / f"{folder.name}-run" / "recipe.json").read_text())["images"])
     assert said[0] == said[1]
 
@@ -368,7 +368,7 @@ def test_folders_of_something_else_are_refused_and_kept(recipe: Path, tmp_path: 
     (tmp_path / "thesis.tex").write_text("precious")
     for folder, words in ((tmp_path, "of no training"), (tmp_path / "thesis.tex", "is a file")):
         with pytest.raises(RunConflict, match=words):
-            prepare("digits-eat", read_recipe_file(recipe), folder, device="cpu", trackers=())
+            run_recipe("digits-eat", read_recipe_file(recipe), folder, device="cpu", trackers=())
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
@@ -387,7 +387,7 @@ def test_ingredients_without_a_state_are_not_overwritten(recipe: Path, tmp_path:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / name).write_bytes(b"precious")
     with pytest.raises(RunConflict, match=f"holds '{name}' of a training whose state is gone"):
-        prepare("digits-eat", read_recipe_file(recipe), tmp_path / "run", device="cpu", trackers=())
+        run_recipe("digits-eat", read_recipe_file(recipe), tmp_path / "run", device="cpu", trackers=())
     assert (tmp_path / "run" / name).read_bytes() == b"precious"
 
 
@@ -402,7 +402,7 @@ def test_validation_takes_no_more_images_at_a_time_than_a_part_of_a_batch(recipe
     spec = resolve(["optimizer.accumulate=3", "schedule.epochs=1"], read_recipe_file(recipe))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seasoning.commands.train.build_model", watched)
-        prepare("x", spec, tmp_path / "run", device="cpu", trackers=())
+        run_recipe("x", spec, tmp_path / "run", device="cpu", trackers=())
     # AutoPGD takes up to a quarter more where no gradient is.
     assert 11 <= max(sizes) <= 13
 
@@ -412,14 +412,14 @@ def test_a_damaged_state_is_named(recipe: Path, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "state.pt").write_bytes(b"PK not a state")
     with pytest.raises(BadInput, match=r"state\.pt is damaged .*: remove it"):
-        prepare("digits-eat", read_recipe_file(recipe), folder, resume=True, device="cpu", trackers=())
+        run_recipe("digits-eat", read_recipe_file(recipe), folder, resume=True, device="cpu", trackers=())
 
 
 def test_progress_is_reported(recipe: Path, tmp_path: Path) -> None:
     seen: list[TrainingProgress] = []
-    prepare("x", read_recipe_file(recipe), tmp_path / "run", device="cpu", trackers=(), on_step=seen.append)
-    assert [report.share for report in seen] == sorted(report.share for report in seen)
-    assert seen[-1].share == 1.0
+    run_recipe("x", read_recipe_file(recipe), tmp_path / "run", device="cpu", trackers=(), on_step=seen.append)
+    assert [report.fraction for report in seen] == sorted(report.fraction for report in seen)
+    assert seen[-1].fraction == 1.0
     assert seen[-1].scores is not None
 
 

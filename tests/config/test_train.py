@@ -154,5 +154,71 @@ def test_settings_reach_sections_that_were_left_out_and_options() -> None:
         check_recipe(spec)
     with pytest.raises(UnknownName, match=r"did you mean 'optimizer\.rate'"):
         resolve(["optimizer.rte=1"], spec)
-    with pytest.raises(UnknownName, match=r"unknown setting 'seed\.x'"):
+    with pytest.raises(BadInput, match=r"'seed\.x=1': seed holds a value and no further settings"):
         resolve(["seed.x=1"], spec)
+
+
+# ---- stages
+
+
+STAGES = [("nominal", 3, 1.0), ("adversarial", 2, 0.5), ("adversarial", 15, 1.0)]
+
+
+def linf() -> RecipeSpec:
+    return read_recipe_file(RECIPES["digits/linf"])
+
+
+def test_stages_follow_one_another_and_make_the_epochs() -> None:
+    spec = linf()
+    assert [(stage.objective, stage.epochs, stage.radius) for stage in spec.stages] == STAGES
+    assert spec.schedule.epochs == 20
+    assert len(check_recipe(spec)[0]) == 20
+
+
+@pytest.mark.parametrize("epochs", [19, 21])
+def test_stages_that_do_not_make_the_epochs_are_refused(epochs: int) -> None:
+    with pytest.raises(BadInput, match=rf"schedule.epochs={epochs}, .* have 3 \+ 2 \+ 15 epochs: expected their sum"):
+        resolve([f"schedule.epochs={epochs}"], linf())
+
+
+def test_a_recipe_without_stages_is_one_stage_of_its_objective_at_the_full_radius() -> None:
+    spec = read("max-finetune")
+    assert spec.schedule.stages == ()
+    (stage,) = spec.stages
+    assert (stage.objective, stage.epochs, stage.radius) == ("max", 10, 1.0)
+
+
+def test_a_smoke_run_has_every_stage_for_an_epoch() -> None:
+    small = linf().shrunk()
+    assert [(stage.objective, stage.radius) for stage in small.stages] == [(each[0], each[2]) for each in STAGES]
+    assert [stage.epochs for stage in small.stages] == [1, 1, 1]
+    assert small.schedule.epochs == 3
+    assert resolve([], small) == small
+    check_recipe(small)
+
+
+def test_milestones_of_a_smoke_run_lie_among_its_stages() -> None:
+    stepped = resolve(['schedule.kind="step"', "schedule.milestones=[10, 15]"], linf())
+    schedule = stepped.shrunk().schedule
+    # Half and three quarters of 20 epochs, of 3 epochs.
+    assert (schedule.epochs, schedule.milestones) == (3, (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ('schedule.stages=[{epochs=20, objective="nominal", radius=0}]', r"schedule\.stages\.0\.radius=0"),
+        ('schedule.stages=[{epochs=20, objective="nominal", radius=1.5}]', r"schedule\.stages\.0\.radius=1\.5"),
+        ('schedule.stages=[{epochs=20, objective="nominal", radus=1}]', "did you mean 'schedule.stages.0.radius'"),
+        ("schedule.stages=[{epochs=20}]", r"schedule\.stages\.0\.objective is missing"),
+    ],
+)
+def test_impossible_stages_are_refused(settings: str, words: str) -> None:
+    with pytest.raises((BadInput, UnknownName), match=words):
+        resolve([settings], linf())
+
+
+def test_an_unknown_objective_of_a_stage_is_named() -> None:
+    spec = resolve(['schedule.stages=[{epochs=20, objective="adversary"}]'], linf())
+    with pytest.raises(UnknownName, match="'adversary': did you mean 'adversarial'"):
+        check_recipe(spec)

@@ -18,9 +18,9 @@ from seasoning.data.imagenet import wnids
 from seasoning.data.open import ReadOptions, open_data
 from seasoning.errors import BadInput, UnknownName
 from seasoning.models import build_model
-from seasoning.threat import Threat
 from tests.data.test_cifar import TEN, python10
 from tests.data.trees import ORACLE, VAL, save_coded
+from tests.make import evaluate_spec
 
 
 PARTIAL = ReadOptions(partial=True)
@@ -44,18 +44,12 @@ def sets(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def measured(sets: Path, data: list[str], reading: ReadOptions = PARTIAL, **more: object) -> list[SetResult]:
+def measured(sets: Path, data: list[str], reading: dict[str, object] | None = None, **more: object) -> list[SetResult]:
     (sets / "oracle.py").write_text(ORACLE)
     torch.save({"shift": torch.zeros(1)}, sets / "oracle.pt")
-    given: dict[str, object] = {
-        "architecture": f"{sets / 'oracle.py'}:oracle",
-        "threats": [],
-        "suite": "default",
-        "folder": sets / "out",
-        "watch": lambda doing, done, total: None,
-    }
-    options = given | more
-    return evaluate_sets(sets / "oracle.pt", data=data, reading=reading, **options)  # type: ignore[arg-type]
+    read = {"partial": True} if reading is None else reading
+    spec = evaluate_spec(architecture=f"{sets / 'oracle.py'}:oracle", data=data, reading=read, **more)  # type: ignore[arg-type]
+    return evaluate_sets(sets / "oracle.pt", spec, sets / "out", watch=lambda doing, done, total: None)
 
 
 def test_a_row_of_the_paper_s_table(sets: Path) -> None:
@@ -76,7 +70,7 @@ def test_a_row_of_the_paper_s_table(sets: Path) -> None:
 def test_a_folder_that_is_only_named_so_has_no_mce(sets: Path) -> None:
     save_coded(sets / "imagenet-c" / "tench" / "1.png", 0)
     names = ("tench", *wnids()[1:])
-    (result,) = measured(sets, [str(sets / "imagenet-c")], ReadOptions(class_names=names))
+    (result,) = measured(sets, [str(sets / "imagenet-c")], {"classes": names})
     assert (result.column, result.kind) == ("imagenet-c", "folder")
     assert mean_corruption([result]) is None
 
@@ -102,7 +96,7 @@ def test_mce_wants_all_75() -> None:
 
 def test_sets_that_are_not_complete_are_refused_unless_asked_for(sets: Path) -> None:
     with pytest.raises(BadInput, match=r"imagenet is not complete: 4 of 50,000 images; by class: .*--partial"):
-        measured(sets, [str(sets / "val")], ReadOptions())
+        measured(sets, [str(sets / "val")], {})
     assert not (sets / "out").exists()
 
 
@@ -110,7 +104,7 @@ def test_damage_is_counted_in_the_report(sets: Path) -> None:
     (sets / "a" / "n01498041" / "0.1_x _ x_0.9.jpg").write_text("no image")
     with pytest.raises(BadInput, match="1 of its 2 images cannot be read"):
         measured(sets, [str(sets / "a")])
-    (result,) = measured(sets, [str(sets / "a")], ReadOptions(partial=True, skip_damaged=True))
+    (result,) = measured(sets, [str(sets / "a")], {"partial": True, "skip_damaged": True})
     assert result.lines["clean"].estimate.n == 1
     assert any("1 images could not be read and are left out, such as n01498041/0.1" in note for note in result.notes)
 
@@ -132,7 +126,7 @@ def test_data_that_does_not_go_together(sets: Path, data: list[str], words: str)
 def test_attacks_on_several_right_labels_are_refused_before_any_work(sets: Path) -> None:
     data = [str(sets / "val"), f"imagenet-real={sets / 'val'}"]
     with pytest.raises(BadInput, match="imagenet-real has several right classes for an image"):
-        measured(sets, data, threats=[Threat("linf", 0.1)])
+        measured(sets, data, threats=["linf:0.1"])
     assert not (sets / "out").exists()
 
 
@@ -220,7 +214,7 @@ def test_a_c_version_of_one_s_own_that_lacks_images_is_refused(tmp_path: Path) -
 def test_a_c_set_that_lacks_subsets_is_refused_unless_asked_for(sets: Path) -> None:
     said = "missing: gaussian_noise/1, .*gaussian_noise/5, shot_noise/1, .* and 63 more"
     with pytest.raises(BadInput, match=f"c is not complete: {said}; .*--partial"):
-        measured(sets, [str(sets / "c")], ReadOptions())
+        measured(sets, [str(sets / "c")], {})
     assert not (sets / "out").exists()
     first, second = measured(sets, [str(sets / "c")])
     # Said once, not by each subset.
@@ -268,8 +262,7 @@ def test_folders_are_named_by_the_model_s_classes(sets: Path) -> None:
     save_coded(sets / "pets" / "tabby" / "1.png", 281)
     names = [*wnids()]
     names[0], names[281] = "tench", "tabby"
-    reading = ReadOptions(class_names=tuple(names))
-    (result,) = measured(sets, [str(sets / "pets")], reading)
+    (result,) = measured(sets, [str(sets / "pets")], {"classes": names})
     assert result.lines["clean"].estimate.value == 1
     with pytest.raises(BadInput, match="2 folders are none of the model's 1000 classes: tabby, tench"):
-        measured(sets, [str(sets / "pets")], ReadOptions(class_names=wnids()))
+        measured(sets, [str(sets / "pets")], {"classes": wnids()})

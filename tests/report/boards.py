@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seasoning.report.explorer import UNION, Board, Column
+from seasoning.report.explorer import Board, Column
 from seasoning.report.page import assets, environment, explorer_content
-from seasoning.report.results import CLEAN
+from seasoning.report.results import CLEAN, UNION
 from seasoning.statistics import EQUAL
 
 
@@ -38,7 +38,7 @@ def best(known: Board, importances: Sequence[int], least_clean: float) -> int | 
         least_clean: The least clean accuracy that is allowed, in percent.
 
     Returns:
-        Its place: the highest mean accuracy, weighted by importance, among the soups measured on every column that
+        Its index: the highest mean accuracy, weighted by importance, among the soups measured on every column that
         matters; of equal ones the most even mix, then the first. `None` where nothing matters or no soup is allowed.
     """
     total = sum(importances)
@@ -46,12 +46,12 @@ def best(known: Board, importances: Sequence[int], least_clean: float) -> int | 
         return None
     allowed = np.ones(len(known.weights), dtype=bool)
     scores = np.zeros(len(known.weights))
-    for place, importance in enumerate(importances):
+    for index, importance in enumerate(importances):
         if importance > 0:
-            allowed &= known.right[:, place] >= 0
-            scores += importance / total * (known.right[:, place] / max(known.columns[place].images, 1))
+            allowed &= known.right[:, index] >= 0
+            scores += importance / total * (known.right[:, index] / max(known.columns[index].images, 1))
     if least_clean > 0:
-        clean = next(place for place, each in enumerate(known.columns) if each.kind == CLEAN)
+        clean = next(index for index, each in enumerate(known.columns) if each.kind == CLEAN)
         right = known.right[:, clean]
         allowed &= (right >= 0) & (100 * right / max(known.columns[clean].images, 1) >= least_clean - EQUAL)
     if not allowed.any():
@@ -72,16 +72,16 @@ def made_board(soups: int, shifts: int, seed: int) -> Board:
     random = np.random.default_rng(seed)
     names = [f"corruption {number // 5 + 1}/{number % 5 + 1}" for number in range(shifts)]
     columns = [
-        Column(CLEAN, CLEAN, 1000, 0),
-        *(Column(name, "shift", 1000, 0) for name in names),
-        *(Column(name, "threat", 1000, 0) for name in ("linf:8/255", "l2:0.5", "l1:12")),
-        Column(UNION, UNION, 1000, 0),
+        Column(CLEAN, CLEAN, 1000),
+        *(Column(name, "shift", 1000) for name in names),
+        *(Column(name, "threat", 1000) for name in ("linf:8/255", "l2:0.5", "l1:12")),
+        Column(UNION, UNION, 1000),
     ]
     ingredients = ["nominal", "linf", "l2", "l1"]
     weights = random.dirichlet(np.ones(4), soups).round(3)
     weights[:, -1] = (1 - weights[:, :-1].sum(axis=1)).round(3)
     strengths = random.uniform(0.2, 0.9, (4, len(columns)))
-    shares = np.clip(weights @ strengths + random.normal(0, 0.01, (soups, len(columns))), 0, 1)
-    right = random.binomial(1000, shares)
+    fractions = np.clip(weights @ strengths + random.normal(0, 0.01, (soups, len(columns))), 0, 1)
+    right = random.binomial(1000, fractions)
     right[:, -1] = np.minimum(right[:, -1], right[:, -4:-1].min(axis=1))
-    return Board(columns, ingredients, [f"{name}.safetensors" for name in ingredients], weights, right, {})
+    return Board(columns, ingredients, [f"{name}.safetensors" for name in ingredients], weights, right, {}, {})

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seasoning.report import CLEAN, Results, union_soup
-from seasoning.report.contenders import single_soup
+from seasoning import statistics
+from seasoning.report import CLEAN, Results, single_soup, union_soup
 from seasoning.report.explorer import Board, Column, board, mix_command, payload, starting_point
 from seasoning.soup import verify_soup
 from seasoning.store.database import Store
@@ -25,15 +25,15 @@ def results(tmp_path: Path) -> Results:
 
 def exact_best(known: Board, importances: list[int], least_clean: float) -> int | None:
     """The same choice in exact fractions, soup by soup."""
-    clean = next(place for place, each in enumerate(known.columns) if each.kind == CLEAN)
+    clean = next(index for index, each in enumerate(known.columns) if each.kind == CLEAN)
     ranked = []
     for soup, (weights, right) in enumerate(zip(known.weights, known.right, strict=True)):
-        matters = [place for place, importance in enumerate(importances) if importance]
-        if any(right[place] < 0 for place in matters) or not matters:
+        matters = [index for index, importance in enumerate(importances) if importance]
+        if any(right[index] < 0 for index in matters) or not matters:
             continue
         if least_clean and Fraction(100 * int(right[clean]), known.columns[clean].images) < Fraction(least_clean):
             continue
-        score = sum(Fraction(importances[place] * int(right[place]), known.columns[place].images) for place in matters)
+        score = sum(Fraction(importances[index] * int(right[index]), known.columns[index].images) for index in matters)
         evenness = sum(Fraction(str(round(weight, 12))) ** 2 for weight in weights)
         ranked.append((-score, evenness, soup))
     return min(ranked)[2] if ranked else None
@@ -60,9 +60,9 @@ def test_the_choice_is_that_of_exact_arithmetic(results: Results, seed: int) -> 
 
 def tied_board() -> Board:
     """Soups of equal scores by other counts: 0.3 + 0.3 and 0.1 + 0.5, which floating point adds up differently."""
-    columns = [Column("clean", CLEAN, 10, 0), Column("fog", "shift", 10, 0)]
+    columns = [Column("clean", CLEAN, 10), Column("fog", "shift", 10)]
     weights = np.array([[1.0, 0.0], [0.25, 0.75], [0.5, 0.5], [0.5, 0.5]])
-    return Board(columns, ["a", "b"], ["a.pt", "b.pt"], weights, np.array([[3, 3], [1, 5], [5, 1], [3, 3]]), {})
+    return Board(columns, ["a", "b"], ["a.pt", "b.pt"], weights, np.array([[3, 3], [1, 5], [5, 1], [3, 3]]), {}, {})
 
 
 def test_of_equal_scores_the_most_even_mix_wins_and_then_the_first() -> None:
@@ -71,59 +71,90 @@ def test_of_equal_scores_the_most_even_mix_wins_and_then_the_first() -> None:
 
 
 def test_presets_choose_the_soups_of_the_tables(results: Results) -> None:
+    known, union, single = board(results), union_soup(results), single_soup(results)
+    assert union is not None
+    assert single is not None
+    index = best(known, starting_point(known.columns), 0)
+    assert index is not None
+    assert tuple(known.weights[index]) == union.weights
+    index = best(known, [10 if each.kind in (CLEAN, "shift") else 0 for each in known.columns], 0)
+    assert index is not None
+    assert tuple(known.weights[index]) == single.weights
+
+
+@pytest.mark.parametrize(
+    ("objectives", "start"),
+    [
+        ([], [0, 0, 0, 0, 0, 0, 10]),
+        ([{"best": "mean"}], [10, 10, 10, 0, 0, 0, 0]),
+        ([{"best": "mean", "tasks": ["made", "made@l2:0.5"]}], [10, 0, 0, 0, 10, 0, 0]),
+        ([{"best": "made/blur"}], [0, 0, 10, 0, 0, 0, 0]),
+        # Sliders that say it by halves: the union, which is measured.
+        ([{"best": "weighted", "weights": {"made": 0.2, "union": 0.8}}], [0, 0, 0, 0, 0, 0, 10]),
+    ],
+)
+def test_it_starts_at_the_first_answer_of_the_search(
+    tmp_path: Path, objectives: list[dict[str, object]], start: list[int]
+) -> None:
+    results = Results(Store(made_run(tmp_path, objectives=objectives, grid=2)))
     known = board(results)
-    place = best(known, starting_point(known.columns), 0)
-    assert place is not None
-    assert tuple(known.weights[place]) == union_soup(results).weights
-    place = best(known, [10 if each.kind in (CLEAN, "shift") else 0 for each in known.columns], 0)
-    assert place is not None
-    assert tuple(known.weights[place]) == single_soup(results).weights
+    assert payload(known)["start"] == start
+    if len(set(start)) == 2 and objectives and objectives[0]["best"] != "weighted":
+        index = best(known, start, 0)
+        assert index is not None
+        answers = results.record.answers
+        assert answers is not None
+        assert tuple(known.weights[index]) == answers[0].chosen[0].weights
 
 
 def test_what_cannot_be_chosen_is_none(results: Results) -> None:
     known = board(results)
     assert best(known, [0] * len(known.columns), 0) is None
     assert best(known, [1] * len(known.columns), 100) is None
-    nominal = known.weights[:, 3] == 1
-    # The nominal ingredient is not measured under the threats.
+    nominal = known.weights[:, 3] == 0.5
+    # Soups with the nominal ingredient are not measured under the threats.
     only = known._replace(weights=known.weights[nominal], right=known.right[nominal])
     assert best(only, [1] * len(known.columns), 0) is None
 
 
 def test_without_threats_everything_matters_at_first() -> None:
-    assert starting_point([Column("clean", CLEAN, 10, 0), Column("fog", "shift", 10, 0)]) == [10, 10]
+    assert starting_point([Column("clean", CLEAN, 10), Column("fog", "shift", 10)]) == [10, 10]
 
 
 def test_counts_survive_the_page(results: Results) -> None:
-    for known in (board(results), made_board(50, 3, 0)._replace(columns=[Column("clean", CLEAN, 70_000, 0)] * 8)):
+    for known in (board(results), made_board(50, 3, 0)._replace(columns=[Column("clean", CLEAN, 70_000)] * 8)):
         given = json.loads(json.dumps(payload(known)))
         raw = np.frombuffer(base64.b64decode(given["right"]), f"<u{given['bits'] // 8}")
         counts = raw.reshape(known.right.shape).astype(np.int64)
         assert np.array_equal(np.where(counts == 2 ** given["bits"] - 1, -1, counts), known.right)
 
 
-def test_held_out_numbers_are_those_of_the_test_split(results: Results) -> None:
-    known = board(results)
-    weights = union_soup(results).weights
-    place = next(place for place, row in enumerate(known.weights) if tuple(row) == weights)
-    outcomes = results.outcomes(results.soup(weights), "test", CLEAN)
+def test_held_out_numbers_are_those_of_the_held_out_images(results: Results) -> None:
+    known, union = board(results), union_soup(results)
+    assert union is not None
+    index = next(index for index, row in enumerate(known.weights) if tuple(row) == union.weights)
+    outcomes = results.outcomes(results.soup(union.weights), "test", "made")
+    entry = results.union_entry(results.soup(union.weights))
     assert outcomes is not None
-    assert known.held_out[place][0] == outcomes.correct.sum()
-    assert known.columns[0].held_out == 90
+    assert entry is not None
+    assert known.held_out[index][0] == statistics.proportion(outcomes.correct)
+    assert known.held_out[index][-1] == entry.estimate
+    assert {each.n for each in known.held_out[index] if each is not None} == {90}
+    given = json.loads(json.dumps(payload(known)))["heldOut"][str(index)]
+    assert given[-1] == pytest.approx(entry.estimate[:3], abs=1e-7)
 
 
 def test_the_command_writes_the_soup(finished: Path) -> None:
     results = Results(Store(finished / "outcomes.sqlite"))
     files = [each.path for each in results.ingredients]
-    command = mix_command(files, (0.5, 0.0, 0.7, -0.2))
-    assert command == (
-        "seasoning mix ingredients/linf.safetensors ingredients/l1.safetensors ingredients/nominal.safetensors "
-        "--weights 0.5,0.7,-0.2 --out my-soup.safetensors"
+    assert [Path(file).stem for file in files] == ["linf", "l2", "l1", "nominal"]
+    assert mix_command(["a", "b", "c d", "e"], (0.5, 0.0, 0.7, -0.2)) == (
+        "seasoning mix a 'c d' e --weights 0.5,0.7,-0.2 --out my-soup.safetensors"
     )
     assert "--weights=-0.4,1.4 " in mix_command(["a", "b"], (-0.4, 1.4))
     program = "from seasoning.cli import main; main()"
     arguments = shlex.split(mix_command(files, (0.25, 0.75, 0.0, 0.0)))[1:]
     subprocess.run([sys.executable, "-c", program, *arguments], check=True, cwd=finished, capture_output=True)
     soup = finished / "my-soup.safetensors"
-    assert not verify_soup(soup, [finished / file for file in files[:2]]).problems
+    assert not verify_soup(soup, [Path(file) for file in files[:2]]).problems
     soup.unlink()

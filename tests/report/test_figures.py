@@ -3,19 +3,18 @@ from pathlib import Path
 import pytest
 
 from seasoning import metrics
-from seasoning.outcomes import Measurement
-from seasoning.report import CLEAN, Results
+from seasoning.report import Results
 from seasoning.report.figures import drawings
 from seasoning.report.plots import intervals_figure, ternary_figure
 from seasoning.report.style import Drawing, inline_svg, points_csv, save
 from seasoning.statistics import Estimate
 from seasoning.store.database import Store
-from tests.report.runs import add, made_run
+from tests.report.runs import made_run
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
-    return Results(Store(made_run(tmp_path, curve=[{"clean": 0.5, "robust": 0.1}, {"clean": 0.7, "robust": 0.2}])))
+    return Results(Store(made_run(tmp_path, curve=[(0.5, 0.1), (0.7, 0.2)])))
 
 
 def named(results: Results) -> dict[str, Drawing]:
@@ -31,9 +30,11 @@ def test_a_run_of_three_threats_has_its_figures(results: Results) -> None:
 
 def test_points_are_the_numbers(results: Results) -> None:
     found = named(results)
-    weights = {each.weights: each.outcomes for each in results.candidates(results.threats)}
-    for *shares, value, low, high in found["ternary-union"].points:
-        estimate = metrics.union_accuracy(*weights[tuple(map(float, shares))].values())  # type: ignore[arg-type]
+    tasks = [results.columns[threat][0] for threat in results.threats]
+    weights = {each.weights: each.outcomes for each in results.candidates(tasks)}
+    assert len(found["ternary-union"].points) == len(weights) == 15
+    for *fractions, value, low, high in found["ternary-union"].points:
+        estimate = metrics.union_accuracy(*weights[tuple(map(float, fractions))].values())  # type: ignore[arg-type]
         assert (value, low, high) == estimate[:3]
     # Three edges of five soups, each with clean, three threats and the union.
     assert len(found["lines"].points) == 3 * 5 * 5
@@ -44,47 +45,50 @@ def test_points_are_the_numbers(results: Results) -> None:
 
 @pytest.mark.parametrize(
     ("ingredients", "there", "absent"),
-    [
-        (1, {"union"}, {"lines", "pareto", "ternary-union"}),
-        (2, {"lines", "pareto"}, {"ternary-union"}),
-        (5, {"lines"}, set()),
-    ],
+    [(2, {"lines", "pareto"}, {"ternary-union"}), (3, {"lines", "ternary-union"}, set()), (5, {"lines"}, set())],
 )
 def test_shapes_follow_the_number_of_ingredients(
     tmp_path: Path, ingredients: int, there: set[str], absent: set[str]
 ) -> None:
-    names = set(named(Results(Store(made_run(tmp_path, ingredients=ingredients, parts=2)))))
+    names = set(named(Results(Store(made_run(tmp_path, ingredients=ingredients, grid=2)))))
     assert there <= names
     assert not absent & names
 
 
 def test_corruptions_get_a_panel_with_their_severities(tmp_path: Path) -> None:
     shifts = [f"{name}/{severity}" for name in ("fog", "snow") for severity in (1, 2)]
-    results = Results(Store(made_run(tmp_path, threats=(), shifts=shifts)))
+    results = Results(Store(made_run(tmp_path, threats=(), shifts=shifts, grid=2)))
     assert "pareto" in named(results)
     points = named(results)["composition"].points
     assert {row[0] for row in points} == {"fog", "snow", "clean and under the shifts"}
     assert {row[1] for row in points if row[0] == "fog"} == {"1", "2"}
-    # Five soups for each of the four corrupted sets and the clean one.
-    assert len(points) == 5 * 5
+    # The plan reports three soups for each of the four corrupted sets and the clean one.
+    assert len(points) == 3 * 5
+
+
+def test_corruptions_of_two_data_sets_stay_apart(tmp_path: Path) -> None:
+    parts = {name: [f"{name}/fog/{severity}" for severity in (1, 2)] for name in ("a-c", "b-c")}
+    path = made_run(tmp_path, parts=parts, data=("made", *parts), threats=(), shifts=(), objectives=[], grid=2)
+    groups = {row[0] for row in named(Results(Store(path)))["composition"].points}
+    assert groups == {"clean and under the shifts", "a-c: fog", "b-c: fog"}
 
 
 def test_a_norm_at_two_radii_makes_a_ladder(tmp_path: Path) -> None:
-    path = made_run(tmp_path)
-    with Store(path) as store:
-        model = Results(store).alone("m0")
-        known = Results(store).outcomes(model, "test", "linf:0.1")
-        assert known is not None
-        weaker = Measurement(model, "made/test", "samples", "linf:0.05", "attack li")
-        add(store, model, "test", "linf:0.1", confirming=True)
-        full = store.outcomes(Measurement(model, "made/test", "samples", "linf:0.1", "attack li"))
-        assert full is not None
-        store.add(weaker, len(full), full, {"device": "", "versions": {}, "seconds": 0, "gradients": 0, "forwards": 0})
-        ladder = named(Results(store))["ladder"]
-        assert [row[:3] for row in ladder.points] == [("linf", "m0", 0.0), ("linf", "m0", 0.05), ("linf", "m0", 0.1)]
-        clean = Results(store).outcomes(model, "test", CLEAN)
-        assert clean is not None
-        assert ladder.points[0][3] == metrics.accuracy(clean).value
+    results = Results(Store(made_run(tmp_path, threats=("linf:0.05", "linf:0.1", "l2:0.5"), grid=2)))
+    points = [row for row in named(results)["ladder"].points if row[1] == "m0"]
+    assert [row[:3] for row in points] == [("linf", "m0", 0.0), ("linf", "m0", 0.05), ("linf", "m0", 0.1)]
+    for row, task in zip(points, ("made", "made@linf:0.05", "made@linf:0.1"), strict=True):
+        outcomes = results.outcomes(results.alone("m0"), "test", task)
+        assert outcomes is not None
+        assert row[3] == metrics.robust_accuracy(outcomes).value
+
+
+def test_figures_of_names_that_differ_in_signs_have_files_of_their_own(tmp_path: Path) -> None:
+    path = made_run(tmp_path, threats=(), data=("made", "a b", "a-b", "数据"), shifts=(), grid=2, objectives=[])
+    found = drawings(Results(Store(path)))
+    names = [each.name for each in found]
+    assert len(names) == len(set(names))
+    assert {"ternary-a-b", "ternary-a-b-2"} <= set(names)
 
 
 def test_files_of_a_figure(results: Results, tmp_path: Path) -> None:

@@ -4,21 +4,30 @@ import numpy as np
 import pytest
 
 from seasoning import metrics
+from seasoning.config.run_record import read_record
 from seasoning.outcomes import ModelKey
-from seasoning.report import CLEAN, Results, Row, comparisons, contenders, shifts_table, threats_table, verdict
-from seasoning.report import verdicts as verdicts_module
-from seasoning.report.contenders import best_ingredient, missing, single_soup, specific_soups, union_soup
+from seasoning.report import (
+    CLEAN,
+    Results,
+    Row,
+    contenders,
+    known_choices,
+    shifts_table,
+    single_soup,
+    threats_table,
+    union_soup,
+)
+from seasoning.report.contenders import missing, tied_ranks, top_specific
 from seasoning.report.costs import cost_tables, joint_training, spent
 from seasoning.report.formats import FORMATS, comma_separated, latex, markdown, terminal
 from seasoning.report.published import COLUMNS, published_tables
-from seasoning.report.tables import Table, percent, points, side_by_side, spoken_weights, top_table
-from seasoning.report.verdicts import Comparison, confirmed_unions, shift_verdict
+from seasoning.report.tables import Grid, Table, percent, points, side_by_side, spoken_weights, top_table
 from seasoning.report.write import soups_table, tables_of
-from seasoning.selection import Choice, Entry, shown_best
+from seasoning.selection import Entry, shown_best
 from seasoning.statistics import Estimate
 from seasoning.store.database import Store
 from seasoning.strategies import simplex
-from tests.report.runs import add, made_run
+from tests.report.runs import Made, add, made_run, random_right
 
 
 @pytest.fixture
@@ -31,31 +40,55 @@ def made(tmp_path: Path) -> Results:
     return Results(Store(made_run(tmp_path, ingredients=4)))
 
 
+def models(results: Results) -> dict[str, ModelKey]:
+    """The models of the tables by their names."""
+    everyone = contenders(results.record, known_choices(results))
+    return {each.name: results.key(each.weights, ensemble=each.ensemble) for each in everyone}
+
+
 def known(cells: list[Estimate | None]) -> list[Estimate]:
     assert None not in cells
     return [each for each in cells if each is not None]
 
 
 def test_tables_are_those_of_the_outcomes(results: Results) -> None:
-    models = {each.name: each.model for each in contenders(results)}
-    for row in threats_table(results).rows:
-        attacked = [results.outcomes(models[row.name], "test", threat) for threat in results.threats]
+    keys = models(results)
+    rows = threats_table(results).rows
+    assert [row.name for row in rows] == list(keys)
+    for row in rows:
+        attacked = [results.outcomes(keys[row.name], "test", f"digits@{threat}") for threat in results.threats]
         there = [outcomes for outcomes in attacked if outcomes is not None]
         cells = known(row.cells)
         assert cells[-1] == metrics.union_accuracy(*there)
         assert cells[1] == metrics.robust_accuracy(there[0])
         assert cells[-1].value <= min(cell.value for cell in cells)
-    tasks = [CLEAN, *results.shifts]
     shifts = {row.name: row for row in shifts_table(results).rows}
     for row in shifts.values():
         *own, mean = known(row.cells)
-        assert mean.value == pytest.approx(sum(cell.value for cell in own) / len(tasks))
-    specific = specific_soups(results)
-    for place, task in enumerate(tasks):
-        outcomes = results.outcomes(results.soup(specific[task].weights), "test", task)
+        assert mean.value == pytest.approx(sum(cell.value for cell in own) / len(results.clean))
+    specific = top_specific(results)
+    for index, label in enumerate(results.clean):
+        outcomes = results.outcomes(results.soup(specific[label][0].weights), "test", results.columns[label][0])
         assert outcomes is not None
-        assert shifts["shift-specific soups"].cells[place] == metrics.accuracy(outcomes)
+        assert shifts["shift-specific soups"].cells[index] == metrics.accuracy(outcomes)
     assert not shifts["shift-specific soups"].one_model
+
+
+def test_the_soups_of_the_tables_are_those_of_the_answers(results: Results) -> None:
+    answers = {answer.objective.name: answer for answer in results.record.answers or ()}
+    union, single = union_soup(results), single_soup(results)
+    assert union is not None
+    assert single is not None
+    assert union.weights == answers["union"].chosen[0].weights
+    assert single.weights == answers["mean"].chosen[0].weights
+    cells = {row.name: row.cells for row in shifts_table(results).rows}
+    assert cells["single soup"][-1] == answers["mean"].chosen[0].judged.complement
+    assert {row.name: row.cells for row in threats_table(results).rows}["union soup"][-1] == (
+        answers["union"].chosen[0].judged.complement
+    )
+    for label, choices in top_specific(results).items():
+        name = results.columns[label][0]
+        assert [each.weights for each in choices] == [soup.weights for soup in answers[name].chosen]
 
 
 def test_a_finished_run_misses_nothing(results: Results) -> None:
@@ -91,85 +124,86 @@ def test_passes_are_those_of_inference(results: Results) -> None:
     assert passes == {name: 1 for name in passes} | {"ensemble of 3": 3, "ensemble of 4": 4}
 
 
+def test_even_mixes_are_of_all_and_of_those_of_an_objective(tmp_path: Path) -> None:
+    objectives = [{"best": "union", "ingredients": list(names)} for names in (("m1", "m2", "m3"), ("m0", "m1", "m2"))]
+    named = [{**each, "name": f"union {number}"} for number, each in enumerate(objectives)]
+    results = Results(Store(made_run(tmp_path, ingredients=4, objectives=named, grid=2, shifts=())))
+    everyone = {each.name: each.weights for each in contenders(results.record, {}) if each.ensemble}
+    third = 1 / 3
+    assert everyone == {
+        "ensemble of 3": (0, third, third, third),
+        "ensemble of 3: m0, m1, m2": (third, third, third, 0),
+        "ensemble of 4": (0.25, 0.25, 0.25, 0.25),
+    }
+    assert {row.name for row in threats_table(results).rows} >= everyone.keys()
+
+
 def test_union_soups_hold_no_nominal_ingredient(results: Results) -> None:
-    assert union_soup(results).weights[-1] == 0
-    assert len(single_soup(results).weights) == 4
-    candidates = {each.weights for each in results.candidates(results.threats)}
-    assert candidates == {(*weights, 0.0) for weights in simplex(3, 2)}
+    union, single = union_soup(results), single_soup(results)
+    assert union is not None
+    assert union.weights[-1] == 0
+    assert single is not None
+    assert len(single.weights) == 4
+    tasks = [results.columns[threat][0] for threat in results.threats]
+    # The nominal ingredient alone is measured as a rival.
+    candidates = {each.weights for each in results.candidates(tasks)}
+    assert candidates == {*((*weights, 0.0) for weights in simplex(3, 2)), (0.0, 0.0, 0.0, 1.0)}
 
 
 def test_what_is_not_measured_is_left_open(tmp_path: Path) -> None:
-    results = Results(Store(made_run(tmp_path, tested=False)))
+    path = made_run(tmp_path, ended=False)
+    results = Results(Store(path))
     assert threats_table(results).rows == []
-    assert verdict(results).startswith("Not known yet")
-    assert shift_verdict(results).startswith("Not known yet")
-    assert comparisons(results) == []
-    assert confirmed_unions(results) == {}
-    with Store(tmp_path / "outcomes.sqlite") as store:
-        add(store, results.alone("m0"), "test", CLEAN)
+    assert shifts_table(results).rows == []
+    assert top_table(results).rows == []
+    assert missing(results) == [
+        "the end of the search: the choice and its final numbers",
+        "soups measured for 'union' on the selection images: 15 of 15",
+        "soups measured for 'mean' on the selection images: 15 of 15",
+    ]
+    with Store(path) as store:
+        record = read_record(store)
+        assert record is not None
+        add(Made(store, record, random_right), (1.0, 0.0, 0.0), "test", "made")
         rows = threats_table(Results(store)).rows
     assert [row.name for row in rows] == ["m0"]
     assert rows[0].cells[1:] == [None] * 4
 
 
-def compared(name: str, value: float, low: float, high: float) -> Comparison:
-    return Comparison(name, Estimate(value, low, high, 397))
+def test_attacks_on_another_data_set_have_columns_of_their_own(tmp_path: Path) -> None:
+    plan = {"data": ("made", "other"), "attacked": ["made", "other"], "shifts": (), "threats": ("linf:0.1", "l2:0.5")}
+    objectives = [{"best": "union", "tasks": ["made@linf:0.1", "made@l2:0.5"]}, {"best": "each"}]
+    results = Results(Store(made_run(tmp_path, objectives=objectives, grid=2, **plan)))
+    assert results.columns == {
+        CLEAN: ("made",),
+        "other": ("other",),
+        "linf:0.1": ("made@linf:0.1",),
+        "l2:0.5": ("made@l2:0.5",),
+        "other@linf:0.1": ("other@linf:0.1",),
+        "other@l2:0.5": ("other@l2:0.5",),
+    }
+    table = threats_table(results)
+    assert table.columns == [CLEAN, "linf:0.1", "l2:0.5", "union", "other@linf:0.1", "other@l2:0.5"]
+    assert None not in next(row.cells for row in table.rows if row.name == "union soup")
+    assert shifts_table(results).columns == [CLEAN, "other", "mean"]
 
 
-def others(*named: tuple[str, float, float, float]) -> list[tuple[str, float, float, float]]:
-    """The given differences, and of the other ingredients clear ones."""
-    rest = {"linf", "l2", "l1", "nominal"} - {name for name, *_ in named}
-    return [*named, *((name, 0.5, 0.4, 0.6) for name in sorted(rest))]
+def test_clean_accuracy_beside_threats_is_that_of_the_attacked_data_set(tmp_path: Path) -> None:
+    objectives = [{"best": "union"}, {"best": "each"}]
+    plan = {"data": ("made", "other"), "attacked": ["other"], "shifts": (), "objectives": objectives, "grid": 2}
+    results = Results(Store(made_run(tmp_path, **plan)))
+    table = threats_table(results)
+    assert table.columns == ["other", "linf:0.1", "l2:0.5", "l1:2", "union"]
+    outcomes = results.outcomes(results.alone("m0"), "test", "other")
+    assert outcomes is not None
+    assert table.rows[0].cells[0] == metrics.accuracy(outcomes)
 
 
-@pytest.mark.parametrize(
-    ("differences", "answer", "closest"),
-    [
-        (others(("l1", 0.05, 0.01, 0.09), ("ensemble of 3", -0.1, -0.2, -0.05)), "Yes", "l1"),
-        (others(("linf", 0.2, 0.1, 0.3), ("l1", 0.05, -0.01, 0.1)), "Not shown", "difference to l1"),
-        (others(("linf", 0.02, 0.01, 0.03), ("l1", 0.05, -0.01, 0.1)), "Not shown", "difference to l1"),
-        (others(("linf", 0.2, 0.1, 0.3), ("l2", -0.01, -0.1, 0.08)), "No:", "l2"),
-        ([("linf", 0.2, 0.1, 0.3)], "Not known yet", "not measured"),
-    ],
-)
-def test_the_answer_follows_the_intervals(
-    results: Results,
-    monkeypatch: pytest.MonkeyPatch,
-    differences: list[tuple[str, float, float, float]],
-    answer: str,
-    closest: str,
-) -> None:
-    choice = Choice((0.5, 0.0, 0.5, 0.0), Estimate(0.5, 0.4, 0.6, 300))
-    monkeypatch.setattr(verdicts_module, "union_soup", lambda results: choice)
-    made = [compared(*each) for each in differences]
-    monkeypatch.setattr(verdicts_module, "comparisons", lambda results, confirming: made)
-    said = verdict(results)
-    assert answer in said
-    assert closest in said
-
-
-def test_a_chosen_ingredient_is_no_soup(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = Choice((0.0, 0.0, 1.0, 0.0), Estimate(0.5, 0.4, 0.6, 300))
-    monkeypatch.setattr(verdicts_module, "union_soup", lambda results: alone)
-    assert verdict(results).startswith("No: the search chose the ingredient l1 alone")
-    rival = best_ingredient(results)
-    weights = tuple(float(each.name == rival) for each in results.ingredients)
-    monkeypatch.setattr(verdicts_module, "single_soup", lambda results: Choice(weights, alone.score))
-    assert f"than the ingredient {rival} alone" in shift_verdict(results)
-
-
-def test_the_stronger_attack_only_takes_away(results: Results) -> None:
-    unions = confirmed_unions(results)
-    assert list(unions) == ["linf", "l2", "l1", "nominal", "union soup"]
-    assert all(after.value <= before.value and after.n == before.n for before, after in unions.values())
-    names = [each.name for each in comparisons(results, confirming=True)]
-    assert set(names) <= {"linf", "l2", "l1", "nominal"}
-
-
-def test_comparisons_are_paired_over_the_test_split(results: Results) -> None:
-    names = [each.name for each in comparisons(results)]
-    assert "union soup" not in names
-    assert all(each.difference.n == results.sizes["test"] for each in comparisons(results))
+def test_a_shift_and_a_data_set_of_one_name_are_two_columns(tmp_path: Path) -> None:
+    results = Results(Store(made_run(tmp_path, data=("made", "blur"), threats=(), grid=2)))
+    assert results.columns["blur"] == ("blur",)
+    assert results.columns["made/blur"] == ("made/blur",)
+    assert shifts_table(results).columns == [CLEAN, "blur", "noise", "made/blur", "mean"]
 
 
 def test_weights_are_spoken_with_their_ingredients(results: Results) -> None:
@@ -180,11 +214,48 @@ def test_weights_are_spoken_with_their_ingredients(results: Results) -> None:
     assert Row("a", 1, []).one_model
 
 
+# Ties.
+
+
+@pytest.mark.parametrize(
+    ("scores", "tied"),
+    [
+        ([], []),
+        ([0.5], []),
+        ([0.5, 0.4, 0.3], []),
+        ([0.5, 0.4, 0.4], [(2, 3)]),
+        ([0.1 + 0.2, 0.3, 0.2, 0.2, 0.2], [(1, 2), (3, 4, 5)]),
+    ],
+)
+def test_ranks_that_share_a_score(scores: list[float], tied: list[tuple[int, ...]]) -> None:
+    assert tied_ranks(scores) == tied
+
+
+def test_the_table_of_top_soups_says_which_ranks_tie(tmp_path: Path) -> None:
+    # The better half of the images with m0, and three of four soups alike without.
+    path = made_run(tmp_path, threats=(), grid=2, right=lambda weights, task, ids: ids % 4 < 2 + (weights[0] == 1))
+    note = top_table(Results(Store(path))).note
+    assert note.endswith(
+        "Ranks that share a score there, the most even mix first: mean (2 and 3); clean (2 and 3); noise (2 and 3); "
+        "blur (2 and 3)."
+    )
+    apart = made_run(tmp_path / "apart", threats=(), shifts=(), grid=1, right=_all_apart)
+    assert "share" not in top_table(Results(Store(apart))).note
+
+
+def _all_apart(weights: tuple[float, ...], task: str, ids: np.ndarray) -> np.ndarray:
+    return ids % 10 < 3 + int(np.argmax(weights))
+
+
 # Which row is best.
 
 
 def entry(name: str, *columns: list[int]) -> Entry:
-    return Entry(ModelKey("soup", ((name, 1.0),)), tuple((np.arange(len(c)), np.array(c, dtype=bool)) for c in columns))
+    return Entry(
+        ModelKey("soup", ((name, 1.0),)),
+        tuple((np.arange(len(c)), np.array(c, dtype=bool)) for c in columns),
+        tuple(1 / len(columns) for _ in columns),
+    )
 
 
 def test_bold_wants_a_clear_winner() -> None:
@@ -196,6 +267,19 @@ def test_bold_wants_a_clear_winner() -> None:
     assert shown_best([clear]) == []
     assert shown_best([clear, None]) == []
     assert shown_best([clear, entry("d", [0] * 49)]) == []
+
+
+def test_a_clear_winner_is_bold_in_every_column_and_a_doubtful_one_nowhere(tmp_path: Path) -> None:
+    path = made_run(tmp_path, threats=(), grid=2, right=lambda weights, task, ids: ids % 10 < 4 + 4 * (weights[0] == 1))
+    rows = {row.name: row.best for row in shifts_table(Results(Store(path))).rows}
+    # m0 is the single soup and the specific ones, too, whose mean is not one model's.
+    assert {name: best for name, best in rows.items() if best} == {
+        "m0": (0, 1, 2, 3),
+        "single soup": (0, 1, 2, 3),
+        "shift-specific soups": (0, 1, 2),
+    }
+    alike = made_run(tmp_path / "alike", threats=(), grid=2, right=lambda weights, task, ids: ids % 10 < 4)
+    assert not any(row.best for row in shifts_table(Results(Store(alike))).rows)
 
 
 # As text.
@@ -222,6 +306,13 @@ def test_markdown_shows_value_interval_and_best() -> None:
         "| one_a | ×1 | **50.0** [40.0, 60.0] | – |",
         "| several | ×3 | 25.0 [20.0, 30.0] | (30.0) [20.0, 40.0] |",
     ]
+
+
+def test_names_with_bars_and_commas_stay_one_cell() -> None:
+    named = table()._replace(columns=["a|b", "mean"])
+    assert markdown(named).splitlines()[2] == "| model | # FP | a\\|b | mean |"
+    grid = Grid("Title", "", ["soup", "count"], [["0.5 a,b + 0.5 c", "1,234,567"], ["1,2", "12"]], "name")
+    assert comma_separated(grid).splitlines() == ["soup,count", '"0.5 a,b + 0.5 c",1234567', '"1,2",12']
 
 
 def test_latex_escapes_and_uses_booktabs() -> None:
@@ -260,9 +351,10 @@ def test_all_soups_are_counted(made: Results) -> None:
     soups = soups_table(made)
     assert len(soups.rows) == len(simplex(4, 4))
     assert soups.columns[-1] == "union (of 80)"
-    one = made.candidates(made.threats)[0]
+    tasks = [made.columns[threat][0] for threat in made.threats]
+    one = made.candidates(tasks)[0]
     row = next(row for row in soups.rows if tuple(map(float, row[:4])) == one.weights)
-    assert int(row[-1]) == metrics.union_column(*[one.outcomes[each] for each in made.threats])[1].sum()
+    assert int(row[-1]) == metrics.union_column(*[one.outcomes[each] for each in tasks])[1].sum()
 
 
 # Beside the paper, and what it cost.
@@ -279,27 +371,43 @@ def test_published_means_are_those_of_their_columns(made: Results) -> None:
 
 
 def test_published_rows_stand_above_ones_own_of_the_same_columns(tmp_path: Path) -> None:
-    results = Results(Store(made_run(tmp_path, shifts=("imagenet-a", "IN-Sketch"))))
+    results = Results(Store(made_run(tmp_path, data=("made", "imagenet-a", "IN-Sketch"), shifts=(), grid=2)))
     table = published_tables(results)[0]
     own = next(row for row in table.rows if row.name == "single soup")
-    place = COLUMNS.index("IN-A")
-    assert own.cells[place] == next(row for row in shifts_table(results).rows if row.name == "single soup").cells[1]
+    index = COLUMNS.index("IN-A")
+    assert own.cells[index] == next(row for row in shifts_table(results).rows if row.name == "single soup").cells[1]
     assert own.cells[COLUMNS.index("IN")] is None
     assert own.cells[-1] is None
 
 
 def test_costs_add_up(made: Results) -> None:
     stages = spent(made)
-    asked = [each for each, _ in made.costs()]
-    assert sum(each.gradients for each in stages.values()) == 10 * len(asked)
+    assert sum(each.gradients for each in stages.values()) == 10 * len(made.blocks)
+    assert {asked.data.split("/")[1] for asked, _ in made.blocks} == {"selection", "test"}
     assert joint_training(made) is None
     rows = cost_tables(made)[0].rows
     assert rows[0] == ["training m0", *["not recorded"] * 3]
     assert len(cost_tables(made)) == 1
 
 
+def test_screening_costs_what_it_cost(tmp_path: Path) -> None:
+    path = made_run(tmp_path, grid=2)
+    before = spent(Results(Store(path)))["selection"]
+    with Store(path) as store:
+        record = read_record(store)
+        assert record is not None
+        made = Made(store, record, random_right)
+        add(made, (0.3, 0.7, 0.0), "selection", "made@l2:0.5", attack="fewer steps", precision="bf16")
+        add(made, (0.3, 0.7, 0.0), "selection", "made", rows=5)
+        # Another search in the folder.
+        add(made, (0.3, 0.7, 0.0), "selection", "made", samples="other images")
+        add(made, (0.3, 0.7, 0.0), "selection", "made", smoke=True)
+        after = spent(Results(store))["selection"]
+    assert (after.gradients - before.gradients, after.forwards - before.forwards) == (20, 40)
+
+
 def test_soups_are_weighed_against_joint_trainings(tmp_path: Path) -> None:
-    results = Results(Store(made_run(tmp_path, passes=1000)))
+    results = Results(Store(made_run(tmp_path, gradients=1000)))
     # Three robust ingredients, the first of them the base: two fine-tunes, and the base's own threat as long.
     assert joint_training(results) == 3000
     table = cost_tables(results)[1]

@@ -1,8 +1,10 @@
+from itertools import permutations
+
 import numpy as np
 import pytest
 
 from seasoning.errors import BadInput
-from seasoning.selection import Candidate, accuracy_on, choose, mean_over, union_over
+from seasoning.selection import Candidate, SearchObjective, Term, accuracy_on, choose, mean_over, union_over
 from tests.make import outcomes
 
 
@@ -48,6 +50,41 @@ def test_ties_go_to_the_most_even_mix() -> None:
         (0.25, 0.75),
         (1.0, 0.0),
     ]
+
+
+def test_ties_are_those_of_scores_that_differ_by_rounding_alone() -> None:
+    """Means of thirds and tenths: equal scores, summed in another order."""
+    objective = SearchObjective("mean", tuple(Term((task,), 1 / 3) for task in ("a", "b", "c")))
+    ten = [[1] * count + [0] * (10 - count) for count in (1, 1, 4)]
+    soups, points = [], [(1.0, 0.0, 0.0), (0.0, 0.5, 0.5), (0.4, 0.3, 0.3), (0.0, 1.0, 0.0), (0.7, 0.3, 0.0)]
+    for weights, order in zip(points, [(0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1), (2, 1, 0)], strict=True):
+        soups.append(candidate(weights, **{task: ten[index] for task, index in zip("abc", order, strict=True)}))
+    assert len({objective.score(soup.outcomes) for soup in soups}) > 1, "rounding tells them apart"
+    assert [each.weights for each in choose(soups, objective, top=5)] == [
+        (0.4, 0.3, 0.3),
+        (0.0, 0.5, 0.5),
+        (0.7, 0.3, 0.0),
+        (1.0, 0.0, 0.0),
+        (0.0, 1.0, 0.0),
+    ]
+
+
+def test_of_mixes_as_even_as_each_other_the_first_is_taken() -> None:
+    points = [point for point in permutations((0.05, 0.1, 0.35, 0.5))]
+    assert len({float(np.square(point).sum()) for point in points}) > 1, "rounding tells them apart"
+    for first in range(0, len(points), 5):
+        order = points[first:] + points[:first]
+        soups = [candidate(weights, clean=[1, 0]) for weights in order]
+        assert [each.weights for each in choose(soups, accuracy_on("clean"), top=3)] == order[:3]
+
+
+def test_an_objective_allows_soups_of_its_ingredients_alone() -> None:
+    limited = SearchObjective("clean", (Term(("clean",)),), ingredients=("a", "c"))
+    names = ["a", "b", "c"]
+    assert limited.allows((0.5, 0.0, 0.5), names)
+    assert limited.allows((1.4, 0.0, -0.4), names)
+    assert not limited.allows((0.5, 0.5, 0.0), names)
+    assert accuracy_on("clean").allows((0.5, 0.5, 0.0), names)
 
 
 def test_planted_best_soup_is_found_by_brute_force() -> None:

@@ -4,11 +4,13 @@ from math import comb
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from seasoning.errors import BadInput
-from seasoning.outcomes import Outcomes
+from seasoning.outcomes import ModelKey, Outcomes
 from seasoning.selection import (
     Candidate,
+    Entry,
     Limit,
     SearchObjective,
     Term,
@@ -21,7 +23,9 @@ from seasoning.selection import (
     pareto_front,
     regret_curve,
     scope,
+    shown_best,
 )
+from seasoning.statistics import mean_accuracy
 from tests.make import outcomes
 
 
@@ -83,7 +87,7 @@ def test_the_pareto_front_is_the_one_of_brute_force() -> None:
         Candidate((i / 40, 1 - i / 40), {task: drawn(random, 0.5, 30) for task in ("clean", "l1")}) for i in range(41)
     ]
     objectives = [accuracy_on("clean"), accuracy_on("l1")]
-    scores = {each.weights: tuple(goal.score(each.outcomes) for goal in objectives) for each in soups}
+    scores = {each.weights: tuple(objective.score(each.outcomes) for objective in objectives) for each in soups}
     front = [each.weights for each in pareto_front(soups, objectives)]
     for weights, (clean, l1) in scores.items():
         beaten = any(a >= clean and b >= l1 and (a, b) != (clean, l1) for a, b in scores.values())
@@ -176,6 +180,27 @@ def test_the_regret_curve_draws_as_many_images_of_each_set() -> None:
     curve = regret_curve(soups, objective, [5, 59, 60])
     assert [point.n for point in curve] == [5, 59, 60]
     assert curve[0].value > curve[1].value >= curve[2].value == curve[2].high == 0
+
+
+def test_an_entry_counts_its_data_sets_by_their_weights() -> None:
+    half, all_right = np.array([True, False] * 20), np.ones(40, dtype=bool)
+    entry = Entry(ModelKey.of(["a"], [1]), ((np.arange(40), half), (np.arange(100, 140), all_right)), (0.25, 0.75))
+    assert entry.value == pytest.approx(0.25 * 0.5 + 0.75)
+    assert entry.estimate.value == pytest.approx(entry.value)
+    assert entry.estimate == mean_accuracy(entry.columns, entry.weights)
+
+
+def test_the_shown_best_is_the_best_by_weight() -> None:
+    """One model is better on a set that hardly counts, the other on the one that does."""
+    ids = np.arange(400)
+    good, bad = np.arange(400) < 380, np.arange(400) < 200
+
+    def entry(name: str, first: NDArray[np.bool_], second: NDArray[np.bool_], weights: tuple[float, ...]) -> Entry:
+        return Entry(ModelKey.of([name], [1]), ((ids, first), (ids + 1000, second)), weights)
+
+    for weights, best in (((0.9, 0.1), 0), ((0.1, 0.9), 1)):
+        assert shown_best([entry("a", good, bad, weights), entry("b", bad, good, weights), None]) == [best]
+    assert shown_best([entry("a", good, bad, (0.5, 0.5)), entry("b", bad, good, (0.5, 0.5))]) == []
 
 
 def test_a_soup_is_said_to_be_chosen_among_what_was_measured() -> None:

@@ -13,8 +13,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from seasoning.checkpoints.load import State
-from seasoning.commands.ingredients import settings_of
-from seasoning.config.base import RunSpec
 from seasoning.data import Samples, load_source, split_samples
 from seasoning.errors import BadInput, Mismatch
 from seasoning.models import build_model
@@ -22,6 +20,7 @@ from seasoning.soup import check_mixable, mix
 from seasoning.soup import mixability as check
 from seasoning.threat import Threat
 from seasoning.training import Scores, TrainingAttack, TrainingObjective, adversarial, nominal, train
+from tests.make import training_settings
 
 
 FILES = ["a.pt", "b.pt", "c.pt", "d.pt"]
@@ -360,7 +359,7 @@ def bench(request: pytest.FixtureRequest) -> Bench:
             torch.manual_seed(seed)
             model = build_model(name, num_classes=10, state=start, **ARCHITECTURES[name])
         # The seed of the order is one for all: independent trainings see the same images in the same order.
-        settings = settings_of(RunSpec(), rate)
+        settings = training_settings(rate)
         return train(
             model, PARTS["train"], objectives, lambda model: Scores(0.0), settings, seed=len(objectives), device="cpu"
         ).state

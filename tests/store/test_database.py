@@ -85,6 +85,40 @@ def test_notes_are_kept_and_replaced(tmp_path: Path) -> None:
         assert store.note("spec") == {"seed": 2}
 
 
+def test_finished_measurements_are_those_of_which_no_sample_is_missing(tmp_path: Path) -> None:
+    other, last = replace(ASKED, seed=4), replace(ASKED, seed=5)
+    with Store(tmp_path / "a.sqlite") as store:
+        assert store.finished() == []
+        for asked, ids in ((ASKED, [9, 5]), (other, [1]), (last, [1, 2, 3])):
+            store.add(asked, 3, outcomes(labels=[1] * len(ids), clean=[1] * len(ids), ids=ids), HEADER)
+        assert store.finished() == [last]
+        store.add(ASKED, 3, outcomes(labels=[1], clean=[1], ids=[7]), HEADER)
+        # In the order of asking, as all measurements are.
+        assert store.finished() == [ASKED, last]
+        assert store.measurements() == [ASKED, other, last]
+        for asked in store.finished():
+            assert store.outcomes(asked) is not None
+
+
+def test_some_columns_of_what_is_known_are_those_of_all(tmp_path: Path) -> None:
+    made = outcomes(labels=[3, 4], clean=[3, 0], adversarial=[1, 2], ids=[9, 5])
+    with Store(tmp_path / "a.sqlite") as store:
+        assert store.columns(ASKED, ("ids",)) is None
+        store.add(ASKED, 3, made, HEADER)
+        whole, part = store.known(ASKED), store.columns(ASKED, ("labels", "ids"))
+        every = store.columns(ASKED)
+    assert whole is not None
+    assert part is not None
+    assert every is not None
+    assert set(part) == {"labels", "ids"}
+    assert set(every) == set(whole.columns())
+    for name, column in whole.columns().items():
+        assert every[name].tolist() == column.tolist()
+        if name in part:
+            assert part[name].tolist() == column.tolist()
+            assert part[name].dtype == column.dtype
+
+
 def test_a_file_that_is_no_store_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite"
     path.write_bytes(b"something else entirely" * 100)

@@ -42,11 +42,11 @@ def test_only_tasks_of_the_goals_are_asked_for_and_each_goal_is_answered(name: s
     whole: dict[Weights, dict[str, Outcomes]] = {}
     for proposal, answer in found:
         if proposal.samples is None:
-            assert not proposal.rough, "what a soup is chosen by comes from full measuring"
+            assert not proposal.screening, "what a soup is chosen by comes from full measuring"
             whole.setdefault(proposal.weights, {}).update(answer)
     for objective in GOALS:
         soups = [Candidate(weights, have) for weights, have in whole.items() if set(objective.tasks) <= set(have)]
-        assert choose(soups, objective), "a objective has soups measured on all samples"
+        assert choose(soups, objective), "an objective has soups measured on all samples"
 
 
 @every_strategy
@@ -73,6 +73,24 @@ def test_no_search_takes_more_than_the_grid(name: str) -> None:
 def test_goals_searched_together_cost_no_more_than_apart(name: str) -> None:
     together = ran(name, GOALS)[0].measured()
     assert together <= sum(ran(name, [objective])[0].measured() for objective in GOALS)
+
+
+@every_strategy
+def test_a_space_of_some_ingredients_is_not_left(name: str) -> None:
+    points = [point for point in simplex(3, 10) if not point[1]]
+    found = run_strategy(STRATEGIES[name](points, GOALS, SHOTS), Landscape(BEST, SHOTS).answer)
+    assert found
+    assert all(len(proposal.weights) == 3 and proposal.weights[1] == 0 for proposal, _ in found)
+    assert all(fsum(proposal.weights) == pytest.approx(1) for proposal, _ in found)
+    assert any(proposal.samples is None for proposal, _ in found)
+
+
+@every_strategy
+def test_a_space_of_one_point_is_measured(name: str) -> None:
+    points: list[Weights] = [(0.0, 1.0, 0.0)]
+    found = run_strategy(STRATEGIES[name](points, GOALS, SHOTS), Landscape(BEST, SHOTS).answer)
+    assert {proposal.weights for proposal, _ in found} == set(points)
+    assert {task for proposal, _ in found if proposal.samples is None for task in proposal.tasks} == set(BEST)
 
 
 @pytest.mark.parametrize("name", ["climb", "race", "grid"])

@@ -16,12 +16,14 @@ from seasoning.strategies import (
     grid,
     ladder,
     line,
+    members,
     neighbours,
     race,
     run_strategy,
     simplex,
     starts,
     together,
+    uniform,
 )
 from tests.make import outcomes
 from tests.strategies.landscape import Landscape
@@ -82,6 +84,12 @@ def test_a_ladder_takes_one_rung_of_each_norm() -> None:
 def test_starts_are_the_corners_and_the_middle() -> None:
     assert starts(simplex(3, 3)) == [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1 / 3, 1 / 3, 1 / 3)]
     assert starts(line(2)) == [(1.0, 0.0), (0.0, 1.0), (0.5, 0.5)]
+
+
+def test_members_are_the_ingredients_that_a_space_uses() -> None:
+    assert members(simplex(3, 2)) == [0, 1, 2]
+    assert members([(1.0, 0.0, 0.0), (-0.5, 0.0, 1.5)]) == [0, 2]
+    assert (0.0, 0.5, 0.5) in starts([point for point in simplex(3, 2) if not point[0]])
 
 
 def test_neighbours_shift_weight_between_two_ingredients() -> None:
@@ -170,10 +178,10 @@ def test_a_climb_measures_as_many_soups_in_full_as_asked() -> None:
     assert len({each.weights for each in landscape.asked if each.samples is None}) >= 5
 
 
-def test_a_climb_looks_around_roughly_and_ends_in_full() -> None:
+def test_a_climb_screens_and_ends_in_full() -> None:
     landscape = Landscape(FOUR, 200)
     run_strategy(climb(simplex(4, 10), [accuracy_on("clean")], 200), landscape.answer)
-    assert all(each.rough == (each.samples is not None) for each in landscape.asked)
+    assert all(each.screening == (each.samples is not None) for each in landscape.asked)
 
 
 def test_a_race_drops_what_is_clearly_worse_and_keeps_the_best() -> None:
@@ -222,7 +230,17 @@ def test_greedy_is_wortsmans_recipe() -> None:
     assert asked[3:] == [(0.5, 0.5, 0.0), (1 / 3, 1 / 3, 1 / 3)]
 
 
-def test_a_rehearsal_counts_a_grid_exactly_and_a_climb_closely() -> None:
+def test_the_uniform_and_the_greedy_soup_are_of_the_ingredients_of_the_space() -> None:
+    points = [point for point in simplex(4, 2) if not point[1]]
+    landscape = Landscape(FOUR, 50)
+    (found,) = run_strategy(uniform(points, [accuracy_on("clean")], 50), landscape.answer)
+    assert found[0].weights == (1 / 3, 0.0, 1 / 3, 1 / 3)
+    soups = [each.weights for each, _ in run_strategy(greedy(points, [accuracy_on("clean")], 50), landscape.answer)]
+    assert soups[:3] == [(1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0)]
+    assert all(weights[1] == 0 for weights in soups)
+
+
+def test_a_dry_run_counts_a_grid_exactly_and_a_climb_closely() -> None:
     points, objectives = simplex(4, 10), [accuracy_on("clean"), accuracy_on("blur")]
     assert dry_run(grid, points, objectives, 100) == {("clean", False): 28600, ("blur", False): 28600}
     landscape = Landscape(FOUR, 500)

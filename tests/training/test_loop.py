@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from seasoning.attacks import apgd
 from seasoning.attacks.base import AttackResult
 from seasoning.checkpoints.load import State
-from seasoning.commands.ingredients import settings_of
-from seasoning.config.base import RunSpec
 from seasoning.data import Samples
 from seasoning.errors import BadInput, SeasoningError, Stopped
 from seasoning.evaluation.evaluator import evaluate
@@ -22,7 +20,7 @@ from seasoning.metrics import accuracy, robust_accuracy
 from seasoning.models import PixelClassifier, build_model
 from seasoning.threat import Threat
 from seasoning.training import (
-    Lowered,
+    BatchLoss,
     Scores,
     Settings,
     Trained,
@@ -36,9 +34,10 @@ from seasoning.training import (
     train,
 )
 from seasoning.training.attack import attack_batch
+from tests.make import training_settings
 
 
-SETTINGS = settings_of(RunSpec(), 0.1)
+SETTINGS = training_settings(0.1)
 LINF, L1 = Threat("linf", 0.1), Threat("l1", 1.0)
 ATTACK = TrainingAttack(steps=2)
 
@@ -99,7 +98,7 @@ def test_every_epoch_draws_anew(digits: dict[str, Samples]) -> None:
     orders: list[list[int]] = [[]]
     seeds: list[int] = []
 
-    def watched(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+    def watched(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
         orders[-1] += y.tolist()
         seeds.append(seed)
         return nominal()(model, x, y, seed=seed, state=state)
@@ -206,7 +205,7 @@ def test_all_parts_of_a_batch_are_trained_on_under_one_threat(
 def test_a_finished_training_is_not_repeated(digits: dict[str, Samples], tmp_path: Path) -> None:
     whole = run(digits, [nominal()] * 2, resume=tmp_path / "state")
 
-    def never(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+    def never(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
         raise AssertionError("trained again")
 
     assert equal(run(digits, [never] * 2, resume=tmp_path / "state").state, whole.state)
@@ -276,12 +275,12 @@ def test_a_state_of_another_network_is_refused(digits: dict[str, Samples], tmp_p
 def test_a_broken_step_is_not_taken_and_the_last_good_state_kept(
     digits: dict[str, Samples], tmp_path: Path, what: str
 ) -> None:
-    def broken(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
-        lowered = nominal()(model, x, y, seed=seed, state=state)
+    def broken(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
+        found = nominal()(model, x, y, seed=seed, state=state)
         if what == "loss":
-            return lowered._replace(loss=lowered.loss * math.nan)
+            return found._replace(loss=found.loss * math.nan)
         # The root's slope at zero is infinite, its value is not.
-        return lowered._replace(loss=lowered.loss + (lowered.loss - lowered.loss.detach()).sqrt())
+        return found._replace(loss=found.loss + (found.loss - found.loss.detach()).sqrt())
 
     model = fresh()
     kept = rf"{tmp_path / 'state'} holds the last saved state, epoch 2, step 0"
@@ -358,8 +357,8 @@ def test_impossible_settings_are_named(digits: dict[str, Samples], changes: dict
 
 
 def test_a_batch_that_does_not_fit_says_what_to_set(digits: dict[str, Samples]) -> None:
-    def greedy(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
-        return Lowered(torch.empty(1 << 60), y == y)
+    def greedy(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
+        return BatchLoss(torch.empty(1 << 60), y == y)
 
     with pytest.raises(BadInput, match=r"a batch of 64 images in 1 parts .* set accumulate=2"):
         run(digits, [greedy])
@@ -387,7 +386,7 @@ def test_no_epochs_is_refused(digits: dict[str, Samples]) -> None:
 def test_reports_say_where_the_training_is(digits: dict[str, Samples]) -> None:
     seen: list[TrainingProgress] = []
     run(digits, [nominal()] * 2, lambda model: Scores(0.5, 0.25), on_step=seen.append)
-    assert [report.share for report in seen] == [0.25, 0.5, 0.75, 1.0]
+    assert [report.fraction for report in seen] == [0.25, 0.5, 0.75, 1.0]
     assert [report.epoch for report in seen] == [0, 0, 1, 1]
     assert seen[0].scores is None
     assert seen[-1].scores == Scores(0.5, 0.25)

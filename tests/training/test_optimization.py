@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from seasoning.commands.ingredients import settings_of
-from seasoning.config.base import RunSpec
 from seasoning.training.augment import crop_and_flip
-from seasoning.training.optimization import cosine_rate, rate_share, step_rate
+from seasoning.training.optimization import cosine_rate, rate_fraction, step_rate
+from tests.make import training_settings
 
 
 def test_the_rate_rises_then_falls_to_zero() -> None:
@@ -22,10 +21,10 @@ def test_the_rate_rises_then_falls_to_zero() -> None:
 
 
 def test_a_stepped_rate_falls_at_its_milestones() -> None:
-    settings = replace(settings_of(RunSpec(), 0.1), schedule="step", milestones=(100, 150), warmup=0.0)
-    shares = [rate_share(settings, epoch * 7, 7, 200) for epoch in range(200)]
+    settings = replace(training_settings(0.1), schedule="step", milestones=(100, 150), warmup=0.0)
+    shares = [rate_fraction(settings, epoch * 7, 7, 200) for epoch in range(200)]
     assert shares == pytest.approx([1.0] * 100 + [0.1] * 50 + [0.01] * 50)
-    assert rate_share(settings, 100 * 7 - 1, 7, 200) == 1.0
+    assert rate_fraction(settings, 100 * 7 - 1, 7, 200) == 1.0
     assert [step_rate(step, 40, 0.1, [20], 0.5) for step in (0, 3, 4, 19, 20)] == [0.2, 0.8, 1.0, 1.0, 0.5]
 
 

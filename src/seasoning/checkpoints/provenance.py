@@ -20,6 +20,7 @@ __all__ = [
     "Provenance",
     "alike",
     "constants_of",
+    "images_used",
     "ingredient_metadata",
     "ingredient_name",
     "read_ingredient",
@@ -107,6 +108,18 @@ def read_ingredient(path: Path) -> dict[str, Any]:
     """
     about: dict[str, Any] = json.loads(read_metadata(path).get(_INGREDIENT, "{}"))
     return about
+
+
+def images_used(path: str | Path) -> dict[str, tuple[int, int]]:
+    """By the name of a known data set, how many images of it an ingredient was trained and validated on.
+
+    Raises:
+        As `read_metadata`.
+    """
+    if not Path(path).is_file():
+        return {}
+    about = read_ingredient(Path(path)).get("images")
+    return {} if about is None else {str(about["source"]): (int(about["train"]), int(about["validation"]))}
 
 
 def ingredient_name(path: Path) -> str | None:

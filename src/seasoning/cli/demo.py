@@ -16,7 +16,7 @@ def demo(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of training and of all random starts.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Setting as key=value, such as training.base_epochs=1; repeatable."),
+        typer.Option("--set", help="Setting as recipe.… or plan.…, such as plan.shots=200; repeatable."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Without settings: go on with the run in the folder.")
@@ -29,24 +29,25 @@ def demo(
 
     Run again, it goes on where it was: what is measured is never measured again.
     """
-    from seasoning.config.base import RunSpec, resolve
     from seasoning.report.formats import terminal
+    from seasoning.report.verdicts import verdict
 
-    given = [*(settings or []), *([f"seed={seed}"] if seed is not None else [])]
-    spec = resolve(given, RunSpec().shrunk() if smoke else RunSpec())
-    asked = None if resume and not given and not smoke else spec
+    given = bool(settings or smoke or seed is not None)
     with progress() as watch:
         import torch
 
-        from seasoning.commands import demo as experiment
+        from seasoning.commands.demo import demo_spec, run_demo
 
         # Networks as small as these gain nothing from a second thread, and on a busy machine two wait for each other.
         torch.set_num_threads(1)
-        finished = experiment.run(asked, out, watch=watch)
+        spec = None if resume and not given else demo_spec(settings or (), seed=seed, smoke=smoke)
+        finished = run_demo(spec, out, watch=watch)
     for table in finished.tables:
         print(terminal(table))
-    if finished.smoke:
+    if finished.result.smoke:
         print("\nSmoke run: it only tried the machinery, the numbers mean nothing.")
-    print("\nIs the soup more robust to all threats at once than any of its ingredients?")
-    print(*finished.answers, sep="\n", end="\n\n")
-    print(f"page: {finished.page}\nsoup: {finished.soup}")
+    for answer in finished.result.answers[:2]:
+        print(
+            f"\nIs one soup better for {answer.objective.name!r} than the best of its ingredients?\n{verdict(answer)}"
+        )
+    print(f"\npage: {finished.page}\nsoup: {finished.soup}")

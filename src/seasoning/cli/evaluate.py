@@ -70,35 +70,37 @@ def evaluate(
     Several checkpoints or data sets make a table: a row for each checkpoint, a column for each data set, their mean.
     Run again, it goes on where it was: what is measured is never measured again.
     """
-    from seasoning.threat import Threat
+    from seasoning.config.base import read_spec
+    from seasoning.config.evaluate import EvaluateSpec
 
-    parsed, names = [Threat.parse(text) for text in threats or []], data or ["digits"]
-    results: dict[str, list[SetResult]] = {}
+    names, constants = data or ["digits"], _normalization(mean, std)
+    network = {"architecture": arch, "options": dict(map(option, options or []))}
+    content = {
+        "network": network | ({} if constants is None else dict(zip(("mean", "std"), constants, strict=True))),
+        "data": names,
+        "split": split,
+        "reading": {
+            "transform": transform,
+            "classes": _classes(classes) or (),
+            "partial": partial,
+            "skip_damaged": skip_damaged,
+            "workers": workers,
+            "cache": None if cache is None else str(cache),
+        },
+        "threats": threats or [],
+        "attack": {"suite": suite, "steps": steps, "loss": loss},
+        "precision": precision,
+        "batch_size": batch_size,
+        "device": device,
+        "channels_last": channels_last,
+        "seed": seed,
+    }
+    spec, results = read_spec(content, EvaluateSpec), dict[str, list[SetResult]]()
     with progress() as watch:
         from seasoning.commands.evaluate import evaluate_sets
-        from seasoning.data.open import ReadOptions
 
-        reading = ReadOptions(split, transform, workers, cache, skip_damaged, partial, _classes(classes))
         for checkpoint in checkpoints:
-            results[checkpoint] = evaluate_sets(
-                checkpoint,
-                architecture=arch,
-                data=names,
-                threats=parsed,
-                suite=suite,
-                options=dict(map(option, options or [])),
-                loss=loss,
-                steps=steps,
-                precision=precision,
-                normalization=_normalization(mean, std),
-                batch_size=batch_size,
-                device=device,
-                channels_last=channels_last,
-                seed=seed,
-                reading=reading,
-                folder=out,
-                watch=watch,
-            )
+            results[checkpoint] = evaluate_sets(checkpoint, spec, out, watch=watch)
     if len(results) > 1 or len(results[checkpoints[0]]) > 1:
         _print_tables(results)
     else:

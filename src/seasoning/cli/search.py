@@ -1,5 +1,6 @@
 """`seasoning search`: the soups that are best on a few labelled images, and what they are worth."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +10,9 @@ from seasoning.cli.shared import option, progress
 
 
 if TYPE_CHECKING:
+    from seasoning.commands.search_cost import SearchCost
     from seasoning.config.search import SearchPlan
-    from seasoning.selection.answers import Answer, SearchResult
+    from seasoning.selection.answers import Answer, ChosenSoup, SearchResult
 
 
 __all__ = ["search"]
@@ -54,50 +56,128 @@ def search(
         list[str] | None,
         typer.Option("--set", help="Any setting of a plan as key=value, such as space.step=0.05; repeatable."),
     ] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Measure the ensemble of the ingredients, too: a pass for each.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print every chosen soup, ingredient and test.")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the outcomes and the soups.")] = Path("runs/search"),
 ) -> None:
     """Find the soups that are best on a few labelled images, and measure them honestly on all others.
 
     Run again, it goes on where it was: what is measured is never measured again.
     """
-    from seasoning.config.search import make_plan, read_plan
-
     given: dict[str, Any] = {
-        "architecture": arch,
-        "options": dict(map(option, options or [])),
+        "network": _given({"architecture": arch, "options": dict(map(option, options or []))}),
         "ingredients": dict(_pair("--ingredient", text) for text in ingredients or []),
         "data": dict(map(_named_place, data or [])),
-        "cache": None if cache is None else str(cache.resolve()),
-        "partial": partial,
-        "skip_damaged": skip_damaged,
+        "reading": _given({"cache": cache and str(cache.resolve()), "partial": partial, "skip_damaged": skip_damaged}),
         "shifts": shifts,
         "threats": threats,
         "shots": shots,
         "strategy": strategy,
         "objectives": _objectives(objectives, at_least),
         "pareto": pareto,
+        "ensemble": ensemble or None,
     }
-    given = {name: value for name, value in given.items() if value not in (None, {}, [])}
-    asked = make_plan(given, settings or ()) if plan is None else read_plan(plan, given, settings or ())
+    asked = _plan(plan, _given(given), settings or ())
     with progress() as watch:
-        from seasoning.commands.search import search as run
-        from seasoning.store.run_folder import PAGE
+        from seasoning.commands.search import run_plan
 
-        found = run(asked, out, watch=watch, say=lambda line: print(line, flush=True))
-    for answered in found.answers:
-        _print_answer(asked, answered)
-    _print_front(asked, found)
+        result = run_plan(asked, out, watch=watch, say=_say, on_cost=_print_cost)
+    _print_result(asked, result, verbose=verbose)
+    _print_page(out, result)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that somebody gave."""
+    return {name: value for name, value in options.items() if value not in (None, {}, [])}
+
+
+def _plan(path: Path | None, given: dict[str, Any], settings: Sequence[str]) -> "SearchPlan":
+    """The plan of a file, or of options alone; the architecture is that of the ingredients, where nobody says it."""
+    from seasoning.config.search import make_plan, plan_content
+
+    content = given if path is None else plan_content(path, given)
+    network = content.get("network", {})
+    said = isinstance(network, dict) and "architecture" in network
+    if not said and not any(setting.startswith(("network.architecture=", "architecture=")) for setting in settings):
+        from seasoning.commands.search import with_architecture
+
+        content = with_architecture(content)
+    return make_plan(content, settings)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _print_cost(cost: "SearchCost") -> None:
+    """What the search will take, before the work."""
+    _say(
+        f"plan: {cost.strategy} over {cost.soups} soups of {cost.ingredients} ingredients for {cost.objectives} "
+        f"objectives on {cost.tasks} tasks, {cost.shots} images each"
+    )
+    _say(
+        f"  to search: about {cost.images:,} images measured ({cost.fraction:.3f} of the grid's), "
+        f"{cost.passes:,.0f} passes"
+    )
+    _say(
+        f"  final numbers of chosen soups and ingredients: at most {cost.others:,} images, {cost.other_passes:,.0f} "
+        "passes"
+    )
+    _say(
+        f"  about {_time(cost.seconds)} here if nothing is known yet (computed from a warm-up), "
+        f"{cost.disk / 2**20:,.1f} MiB on the disk"
+    )
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} seconds"
+    minutes = seconds / 60
+    return f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"
+
+
+def _print_result(plan: "SearchPlan", result: "SearchResult", *, verbose: bool) -> None:
+    """A line for each objective: the best soup, its accuracy, and how it compares with the best ingredient."""
+    from seasoning.report.tables import percent
+    from seasoning.report.verdicts import verdict
+
+    width = max((len(answer.objective.name) for answer in result.answers), default=0) + 2
+    print(f"\n{'best for':<{width}}{f'{plan.shots} that chose':<20}{'held-out images':<20}soup")
+    for answer in result.answers:
+        best = answer.chosen[0]
+        selection, complement, _ = (None if each is None else percent(each) for each in best.judged)
+        print(f"{answer.objective.name:<{width}}{selection:<20}{complement or 'no images left':<20}{best.name}")
+    print("accuracy, % [95 %]\n")
+    for answer in result.answers:
+        print(f"{answer.objective.name}: {verdict(answer)}")
+    if verbose:
+        for answer in result.answers:
+            _print_answer(answer)
+        _print_front(plan, result)
+    else:
+        if result.front:
+            _print_front(plan, result)
+        print("\nEvery soup and test: the page, or --verbose.")
+    for answer in result.answers:
+        print(f"soup for {answer.objective.name}: {answer.soup}")
+
+
+def _print_page(out: Path, result: "SearchResult") -> None:
+    from seasoning.store.run_folder import PAGE
+
     print(f"\npage: {out / PAGE}")
-    if found.smoke:
+    if result.smoke:
         print("\nSmoke run: it only tried the machinery, the numbers mean nothing.")
 
 
-def _print_front(plan: "SearchPlan", found: "SearchResult") -> None:
-    if not found.front:
+def _print_front(plan: "SearchPlan", result: "SearchResult") -> None:
+    if not result.front:
         return
-    print(f"\nPareto front of {' and '.join(plan.pareto)}, {found.front_scope}, on the selection points")
-    for name, _, scores in found.front:
-        print(f"  {' '.join(f'{100 * score:6.1f}' for score in scores)}  {name}")
+    print(f"\nPareto front of {' and '.join(plan.pareto)}, {result.front_scope}, on the selection points")
+    for soup in result.front:
+        print(f"  {' '.join(f'{100 * score:6.1f}' for score in soup.scores)}  {soup.name}")
 
 
 def _objectives(objectives: list[str] | None, at_least: list[str] | None) -> list[dict[str, Any]]:
@@ -126,35 +206,24 @@ def _named_place(text: str) -> tuple[str, str]:
     return (name, place) if name and place else _pair("--data", text)
 
 
-def _print_answer(plan: "SearchPlan", answered: "Answer") -> None:
-    from seasoning.report.tables import percent, points
+def _print_answer(answer: "Answer") -> None:
+    """Every chosen soup and every ingredient, and the notes on them."""
+    from seasoning.report.verdicts import notes
 
-    limits = "".join(
-        f", {' and '.join(each.told)} at least {100 * each.least:g} %" for each in answered.objective.limits
-    )
-    print(f"\n{answered.objective.name}{limits}: {answered.scope}")
-    width = max(len(each.name) for each in (*answered.chosen, *answered.ingredients)) + 3
-    heads = [f"{plan.shots} that chose", "all others", "all", "best"]
+    print(f"\n{answer.objective.name}")
+    width = max(len(soup.name) for soup in (*answer.chosen, *answer.ingredients)) + 3
+    heads = ["that chose", "held-out", "all", "best"]
     print(f"{'accuracy, % [95 %]':<{width}}  {heads[0]:<18} {heads[1]:<18} {heads[2]:<18} {heads[3]:>4}")
-    for place, soup in enumerate((*answered.chosen, *answered.ingredients), start=1):
-        rank = f"{place}. " if place <= len(answered.chosen) else "   "
-        numbers = [None if each is None else percent(each) for each in soup.judged]
-        cells = " ".join(f"{number or 'no images left':<18}" for number in numbers)
-        missed = "misses the limit" if soup.misses(answered.objective.limits) else ""
-        print(f"{rank + soup.name:<{width}}  {cells} {missed if soup.best is None else f'{soup.best:4.2f}'}".rstrip())
-    for pair in answered.comparisons:
-        told = f"{pair.first + 1} minus {pair.second + 1} on the others: {points(pair.difference)}"
-        print(f"   {told}, p = {pair.p:.2g}, corrected {pair.corrected:.2g}")
-    best = answered.chosen[0]
-    if best.rough is not None and best.same is not None:
-        gap = 100 * (best.rough.value - best.same.value)
-        what = (
-            f"{percent(best.rough)} while looking around, {percent(best.same)} in full on the same {best.same.n} images"
-        )
-        print(f"   1 scored {what}: a gap of {gap:+.1f} points")
-    for limit, kept in zip(answered.objective.limits, best.limits, strict=True):
-        on_others = "no images left" if kept.complement is None else percent(kept.complement)
-        what = f"{' and '.join(limit.told)}, where {100 * limit.least:g} % are asked for"
-        print(f"   1 on {what}: {percent(kept.selection)}, on the others {on_others}")
-    lost = ", ".join(f"{point.n}: {100 * point.value:.1f}" for point in answered.regret)
-    print(f"   points lost by choosing on fewer images: {lost}\n   soup: {answered.soup}")
+    for rank, soup in enumerate(answer.chosen, start=1):
+        _print_soup(f"{rank}. {soup.name}", soup, f"{soup.best:4.2f}", width)
+    for soup in answer.ingredients:
+        missed = "misses the limit" if soup.misses(answer.objective.limits) else ""
+        _print_soup(f"   {soup.name}", soup, missed, width)
+    print(*(f"   {note}" for note in notes(answer)), sep="\n")
+
+
+def _print_soup(name: str, soup: "ChosenSoup", last: str, width: int) -> None:
+    from seasoning.report.tables import percent
+
+    numbers = ["no images left" if each is None else percent(each) for each in soup.judged]
+    print(f"{name:<{width}}  {' '.join(f'{number:<18}' for number in numbers)} {last}".rstrip())

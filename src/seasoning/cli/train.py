@@ -13,7 +13,6 @@ from seasoning.cli.shared import INTERRUPTED, progress
 
 
 if TYPE_CHECKING:
-    from seasoning.config.train import RecipeSpec
     from seasoning.training import Scores, TrainingProgress
 
 
@@ -53,20 +52,21 @@ def train(
     SIGTERM saves the state and exits with 75, Ctrl-C with 130; after either, and after a crash, --resume goes on and
     ends with the same parameters.
     """
+    from seasoning.config.train import asked_recipe
     from seasoning.errors import BadInput, Stopped
 
     if device not in (None, "cpu"):
         raise BadInput(f"--device {device}: expected cpu, or no option for a GPU where there is one")
-    name, spec = _asked(recipe, data, settings or [], smoke)
+    name, spec = asked_recipe(recipe, data, settings or [], smoke=smoke)
     folder = out or Path("runs/train") / (f"{name}-smoke" if smoke else name)
     with stopping() as caught, progress() as watch:
-        from seasoning.commands.train import prepare
+        from seasoning.commands.train import run_recipe
 
         if smoke:
             _take_one_thread()
         shown = _Shown(watch)
         try:
-            best = prepare(
+            best = run_recipe(
                 name,
                 spec,
                 folder,
@@ -86,20 +86,6 @@ def train(
     if spec.smoke:
         print("Smoke run: it only tried the machinery, the numbers mean nothing.")
     print(f"ingredient: {best}")
-
-
-def _asked(recipe: str, data: str | None, settings: list[str], smoke: bool) -> tuple[str, "RecipeSpec"]:
-    """The name of the recipe, and what it says with the settings applied."""
-    from seasoning.config.base import resolve
-    from seasoning.config.train import find_recipe, read_recipe_file
-
-    name, path = find_recipe(recipe)
-    spec = read_recipe_file(path)
-    if data is not None:
-        # Not as a setting: those are TOML, where a path with quotes is something else.
-        spec = spec.model_copy(update={"data": spec.data.model_copy(update={"source": data})})
-    spec = resolve(settings, spec)
-    return name, spec.shrunk() if smoke else spec
 
 
 def _take_one_thread() -> None:
@@ -137,7 +123,7 @@ class _Shown:
     def step(self, report: "TrainingProgress") -> None:
         self._report = report
         place = f"epoch {report.epoch + 1}/{report.epochs}"
-        self._watch(f"{place}  {_spoken(report)}", report.share, 1.0)
+        self._watch(f"{place}  {_spoken(report)}", report.fraction, 1.0)
 
     def epoch(self, number: int, scores: "Scores") -> None:
         parts = [f"epoch {number + 1}"]

@@ -1,71 +1,114 @@
-"""The verbs: the one place where data, ingredients, soups, measuring, selection and the report meet."""
+"""`demo`: the whole job on embedded data: four recipes, one plan, and the page of the search."""
 
-import warnings
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import timm
-from pydantic import ValidationError
-from torch import nn
-
-from seasoning.attacks import SUITES, Attack, describe, suite_attack
-from seasoning.checkpoints.load import State, fingerprint, save_state
-from seasoning.checkpoints.provenance import soup_metadata
-from seasoning.commands.ingredients import Prepared, network_for, prepare_ingredient, recipes
-from seasoning.config.base import RunSpec
-from seasoning.data import SHIFTS, SOURCES, Samples, apply_shift, load_source, split_samples
-from seasoning.errors import UnknownName
-from seasoning.evaluation.measure import measure
-from seasoning.evaluation.progress import Meter
-from seasoning.models import PixelClassifier
-from seasoning.models.probe import require_takes
-from seasoning.outcomes import ModelKey, Outcomes
-from seasoning.report import (
-    CLEAN,
-    Results,
-    Table,
-    Wanted,
-    shift_verdict,
-    shifts_table,
-    threats_table,
-    union_soup,
-    verdict,
-    wanted,
-    write_page,
-)
-from seasoning.selection import mean_over, union_over
-from seasoning.soup import Ensemble, check_mixable, mix
+from seasoning.atomic import replacing
+from seasoning.checkpoints.load import load_ingredient
+from seasoning.commands.search import run_plan
+from seasoning.commands.train import check_images, check_recipe, run_recipe
+from seasoning.config.base import read_spec, resolve
+from seasoning.config.run_record import read_request, write_request
+from seasoning.config.search import SearchPlan, read_plan
+from seasoning.config.train import RecipeSpec, find_recipe, read_recipe_file, recipe_folder
+from seasoning.data import SHIFTS
+from seasoning.errors import BadInput, RunConflict, UnknownName, differences
+from seasoning.evaluation.progress import Watch, part_of
+from seasoning.report import Results, Table, shifts_table, threats_table
+from seasoning.selection.answers import SearchResult
 from seasoning.store.database import Store
-from seasoning.store.run_folder import PAGE, check_folder, claimed, opened
-from seasoning.strategies import Proposal, grid, run_strategy, simplex
-from seasoning.threat import Threat
+from seasoning.store.run_folder import PAGE, STORE, check_folder, claimed
+from seasoning.training import Scores
 
 
-__all__ = ["Finished", "run"]
+__all__ = ["DemoSpec", "Finished", "demo_spec", "run_demo"]
 
-Watch = Callable[[str, float, float], None]  # what is being done, work done, work in all
+# The ingredients in the order of the weights; the first one is trained from random parameters, the others fine-tune it.
+INGREDIENTS = ("linf", "l2", "l1", "nominal")
+_SOUP, _INGREDIENTS, _TRAININGS = "soup.safetensors", "ingredients", "trainings"
+# The part of the progress that the trainings are.
+_TRAINING = 0.4
+# Settings of earlier versions, and where they are now.
+_MOVED = {
+    "grid_parts": "plan.space.step",
+    "threats": "recipe.linf.threats and plan.threats",
+    "data.source": "recipe.data.source and plan.data",
+    "data.train": "recipe.data.train",
+    "data.validation": "recipe.data.validation",
+    "data.selection": "plan.shots",
+    "data.test": "plan.others",
+    "data.shifts": "plan.shifts",
+    "training.architecture": "recipe.network.architecture",
+    "training.attack_steps": "recipe.attack.steps",
+    "training.batch_size": "recipe.optimizer.batch_size",
+    "training.warmup_nominal": "recipe.linf.schedule.stages",
+    "training.warmup_half": "recipe.linf.schedule.stages",
+    "training.base_epochs": "recipe.linf.schedule.stages",
+    "training.base_rate": "recipe.linf.optimizer.rate",
+    "training.finetune_epochs": "recipe.l2.schedule.epochs and recipe.l1.schedule.epochs",
+    "training.finetune_rate": "recipe.l2.optimizer.rate and recipe.l1.optimizer.rate",
+    "training.nominal_epochs": "recipe.nominal.schedule.epochs",
+    "training.nominal_rate": "recipe.nominal.optimizer.rate",
+    "evaluation.suite": "plan.attack.suite",
+    "evaluation.confirm": "plan.attack.confirm",
+    "evaluation.steps": "plan.attack.steps",
+}
 
-_SOUP, _INGREDIENTS = "soup.safetensors", "ingredients"
-# What stands for the passes of an attack that fooled samples save; only the progress bar rests on it.
-_SAVED = 0.5
-# How many times the passes of the default attack the confirming one takes, as roughly.
-_CONFIRMING = 3
+
+class DemoSpec(NamedTuple):
+    """What a demo does: a recipe for each ingredient, and the plan of the search, without its ingredients' files."""
+
+    recipes: dict[str, RecipeSpec]
+    plan: SearchPlan
+
+    def plain(self) -> dict[str, Any]:
+        """The same as JSON can hold it."""
+        recipes = {name: recipe.model_dump(mode="json") for name, recipe in self.recipes.items()}
+        return {"recipe": recipes, "plan": self.plan.model_dump(mode="json", exclude={"ingredients", "folder"})}
 
 
 class Finished(NamedTuple):
-    """What a run came to: its tables, its answers in words, where page and soup are, and whether it was a smoke run."""
+    """What a demo came to: its tables, the result of its search, where page and soup are."""
 
     tables: tuple[Table, ...]
-    answers: tuple[str, ...]
+    result: SearchResult
     page: Path
     soup: Path
-    smoke: bool
 
 
-def run(spec: RunSpec | None, folder: Path, *, watch: Watch) -> Finished:
-    """Train ingredients, mix, search, measure, choose soups, write the page.
+def demo_spec(settings: Sequence[str] = (), *, seed: int | None = None, smoke: bool = False) -> DemoSpec:
+    """The recipes and the plan of the demo, with settings applied.
+
+    Args:
+        settings: `recipe.KEY=value` for all recipes, `recipe.NAME.KEY=value` for one, `plan.KEY=value`.
+        seed: Seed of all trainings and of all random starts.
+        smoke: So few images, epochs and steps that it takes seconds; marked as a smoke run.
+
+    Raises:
+        UnknownName: no such setting, data set, shift, architecture or suite.
+        BadInput: settings out of range, or of an earlier version; or more images than there are.
+    """
+    own: dict[str, list[str]] = {name: [] for name in (*INGREDIENTS, "plan")}
+    for setting in settings:
+        _sort_setting(setting, own)
+    recipes = {}
+    for name in INGREDIENTS:
+        recipe = read_recipe_file(find_recipe(f"digits/{name}")[1])
+        recipe = recipe.model_copy(update={} if seed is None else {"seed": seed})
+        recipes[name] = resolve(own[name], _small(recipe) if smoke else recipe)
+    plan = read_plan(recipe_folder() / "digits" / "plan.toml")
+    plan = plan.model_copy(update={} if seed is None else {"seed": seed})
+    plan = resolve(own["plan"], _small_plan(plan) if smoke else plan)
+    spec = DemoSpec(recipes, plan)
+    _check(spec)
+    return spec
+
+
+def run_demo(spec: DemoSpec | None, folder: Path, *, watch: Watch) -> Finished:
+    """Train ingredients, search their soups, and write page and soup.
 
     What the folder holds of this run is not done again, so a run that was cut off goes on where it was.
 
@@ -75,205 +118,136 @@ def run(spec: RunSpec | None, folder: Path, *, watch: Watch) -> Finished:
         watch: Told what is being done, the work done and the work in all.
 
     Raises:
-        UnknownName: the spec names a data set, shift, architecture or protocol that is none.
-        BadInput: it asks for more images than there are, or for a network that does not take them.
         RunConflict: the folder holds another run, something else, nothing to go on with, or a run that another
             process is at.
     """
-    if spec is not None:
-        _check_spec(spec)
     check_folder(folder, fresh=spec is not None)
-    asked = None if spec is None else spec.model_dump(mode="json")
-    with claimed(folder), opened(folder, asked, _readable) as store:
-        spec = RunSpec.model_validate(store.note("spec"))
-        kitchen = _Kitchen(spec, folder, store, watch)
-        kitchen.train()
-        kitchen.search()
+    with claimed(folder):
+        spec = _own(spec, folder)
+        files = _train(spec, folder, part_of(watch, 0, _TRAINING))
+    plan = spec.plan.model_copy(update={"ingredients": {name: str(file) for name, file in files.items()}})
+    result = run_plan(plan, folder, watch=part_of(watch, _TRAINING, 1))
+    soup = folder / _SOUP
+    with replacing(soup) as temporary:
+        shutil.copyfile(result.answers[0].soup, temporary)
+    with Store(folder / STORE) as store:
         results = Results(store)
-        kitchen.test(wanted(results))
-        results = Results(store)
-        soup = kitchen.write_soup(union_soup(results).weights)
-        page = write_page(results, folder / PAGE)
-        kitchen.meter.finish("done")
-        tables = threats_table(results), shifts_table(results)
-        answers = (
-            f"Default attack. {verdict(results)}",
-            f"With a stronger attack added. {verdict(results, confirming=True)}",
-            f"Shifts. {shift_verdict(results)}",
-        )
-        return Finished(tables, answers, page, soup, spec.smoke)
+        return Finished((threats_table(results), shifts_table(results)), result, folder / PAGE, soup)
 
 
-def _readable(content: object) -> bool:
+def _own(spec: DemoSpec | None, folder: Path) -> DemoSpec:
+    """The run of a folder; a folder of another run is refused."""
+    with Store(folder / STORE) as store:
+        there = read_request(store)
+        if there is None and (spec is None or store.measurements()):
+            raise RunConflict(f"{folder} holds measurements and no run to go on with: choose another --out")
+        if spec is None and there is not None:
+            return _restored(there, folder)
+        if spec is None:
+            raise RunConflict(f"{folder} holds no run to go on with: leave out --resume, or name the folder of a run")
+        asked = spec.plain()
+        if there is not None and there != asked:
+            raise RunConflict(
+                f"{folder} holds another run ({differences(there, asked)}): go on with that one by --resume alone, or "
+                "choose another folder with --out"
+            )
+        write_request(store, asked)
+        return spec
+
+
+def _restored(there: Mapping[str, Any], folder: Path) -> DemoSpec:
     try:
-        RunSpec.model_validate(content)
-    except ValidationError:
-        return False
-    return True
+        recipes = {name: read_spec(there["recipe"][name], RecipeSpec) for name in INGREDIENTS}
+        plan = read_spec({**there["plan"], "ingredients": dict.fromkeys(INGREDIENTS, "")}, SearchPlan)
+    except (KeyError, TypeError, BadInput, UnknownName) as error:
+        raise RunConflict(f"{folder} holds a run of another version of seasoning: choose another --out") from error
+    return DemoSpec(recipes, plan)
 
 
-class _Kitchen:
-    """The things that the steps of one run share: its spec, splits, ingredients, live model and store."""
-
-    def __init__(self, spec: RunSpec, folder: Path, store: Store, watch: Watch) -> None:
-        self._spec, self._folder, self._store = spec, folder, store
-        self._parts = split_samples(load_source(spec.data.source), spec.data.sizes())
-        self._tasks = _tasks(spec, self._parts)
-        self._recipes = recipes(spec)
-        self._model = self._architecture(None)
-        self._loaded: ModelKey | None = None
-        self._states: list[State] = []
-        self._fingerprints: list[str] = []
-        self._robust = simplex(len(spec.threats), spec.grid_parts)
-        self._all = simplex(len(self._recipes), spec.grid_parts)
-        self.meter = Meter(watch, self._work())
-
-    def train(self) -> None:
-        """Train every ingredient, or read those that are there, and measure each on the validation split."""
-        trained: dict[str, Prepared] = {}
-        for recipe in self._recipes:
-            start = next(iter(trained.values())).state if trained else None
-            doing = f"training {recipe.name}"
-
-            self.meter.advance(doing, 0)
-            advance = partial(self.meter.advance, doing, recipe.work)
-            folder = self._folder / _INGREDIENTS
-            trained[recipe.name] = prepare_ingredient(recipe, folder, self._spec, self._parts, start, advance)
-        self._states = [each.state for each in trained.values()]
-        self._fingerprints = [fingerprint(state) for state in self._states]
-        for place, recipe in enumerate(self._recipes):
-            task = CLEAN if recipe.threat is None else str(recipe.threat)
-            self._measure(self._one_hot(place), "validation", task, "measuring ingredients")
-        notes = {
-            recipe.name: {
-                "threat": None if recipe.threat is None else str(recipe.threat),
-                "fingerprint": mark,
-                "training": [trained[recipe.name].epoch, len(recipe.objectives)],
-                "curve": [each._asdict() for each in trained[recipe.name].scores],
-                "passes": {"gradients": recipe.gradients},
-            }
-            for recipe, mark in zip(self._recipes, self._fingerprints, strict=True)
-        }
-        for name, confirming in (("attacks", False), ("confirming", True)):
-            attacks = {text: describe(self._attack(Threat.parse(text), confirming)) for text in self._spec.threats}
-            self._store.write_note(name, attacks)
-        mean, std = (each.flatten().tolist() for each in (self._model.mean, self._model.std))
-        self._store.write_note("network", {"classes": self._parts["train"].classes, "mean": mean, "std": std})
-        self._store.write_note("ingredients", notes)
-
-    def search(self) -> None:
-        """Measure the grid on the selection split: robust ingredients under the threats, all of them on the shifts."""
-        report = check_mixable(self._states)
-        if not report.mixable:
-            warnings.warn(f"the ingredients will make poor soups: {report.verdict}", stacklevel=2)
-        clean = len(self._recipes) - len(self._spec.threats)
-        robust = [(*weights, *[0.0] * clean) for weights in self._robust]
-        shots = self._spec.data.selection
-        for points, objective in (
-            (robust, union_over(self._spec.threats)),
-            (self._all, mean_over((CLEAN, *self._spec.data.shifts))),
-        ):
-            run_strategy(grid(points, [objective], shots), self._answer)
-
-    def test(self, wanted: Sequence[Wanted]) -> None:
-        """Measure the chosen models on the test split."""
-        for each in wanted:
-            self._measure(each.model, "test", each.task, "testing the chosen models", confirming=each.confirming)
-
-    def write_soup(self, weights: tuple[float, ...]) -> Path:
-        """Mix the chosen weights and write them with their recipe."""
-        path = self._folder / _SOUP
-        save_state(mix(self._states, weights), path, soup_metadata(self._fingerprints, weights))
-        return path
-
-    def _answer(self, proposal: Proposal) -> dict[str, Outcomes]:
-        key = ModelKey.of(self._fingerprints, proposal.weights)
-        return {task: self._measure(key, "selection", task, "searching soups") for task in proposal.tasks}
-
-    def _one_hot(self, place: int) -> ModelKey:
-        return ModelKey.of([self._fingerprints[place]], [1.0])
-
-    def _attack(self, threat: Threat, confirming: bool) -> Attack:
-        spec = self._spec.evaluation
-        return suite_attack(spec.confirm if confirming else spec.suite, threat.norm, steps=spec.steps)
-
-    def _measure(self, key: ModelKey, split: str, task: str, doing: str, *, confirming: bool = False) -> Outcomes:
-        samples, threat = self._tasks[split, task]
-        outcomes = measure(
-            self._store,
-            key,
-            lambda: self._build(key),
-            samples,
-            threat=threat,
-            attack=None if threat is None else self._attack(threat, confirming),
-            seed=self._spec.seed,
-            smoke=self._spec.smoke,
-        )
-        times = (len(key.parts) if key.kind == "ensemble" else 1) * (_CONFIRMING if confirming else 1)
-        self.meter.advance(doing, times * self._task_work(split, task))
-        return outcomes
-
-    def _build(self, key: ModelKey) -> nn.Module:
-        states = dict(zip(self._fingerprints, self._states, strict=True))
-        parts = [(states[mark], weight) for mark, weight in key.parts]
-        if key.kind == "ensemble":
-            return Ensemble(self._architecture(state) for state, _ in parts).eval()
-        # A soup is measured on several tasks in a row: mix it once.
-        if key != self._loaded:
-            self._loaded = None
-            self._model.load(mix([state for state, _ in parts], [weight for _, weight in parts]))
-            self._loaded = key
-        return self._model
-
-    def _architecture(self, state: State | None) -> PixelClassifier:
-        return network_for(self._spec, self._parts["train"], state)
-
-    def _task_work(self, split: str, task: str) -> float:
-        """Passes of a measurement, roughly."""
-        samples, threat = self._tasks[split, task]
-        steps = 0 if threat is None else (self._spec.evaluation.steps or 40) * _SAVED
-        return len(samples) * (0.3 + steps)
-
-    def _work(self) -> float:
-        """Passes of the whole run, roughly."""
-        threats, shifts = self._spec.threats, (CLEAN, *self._spec.data.shifts)
-        work = sum(len(recipe.objectives) * recipe.work for recipe in self._recipes)
-        work += sum(self._task_work("validation", threat) for threat in (*threats, CLEAN))
-        work += len(self._robust) * sum(self._task_work("selection", threat) for threat in threats)
-        work += len(self._all) * sum(self._task_work("selection", shift) for shift in shifts)
-        # On the test split: the ingredients, three soups, two ensembles, and a soup for each shift.
-        passes = len(self._recipes) + 3 + len(threats) + len(self._recipes)
-        work += passes * sum(self._task_work("test", task) for task in (*threats, *shifts))
-        # The second and third best single and shift-specific soups.
-        work += 4 * sum(self._task_work("test", task) for task in shifts)
-        return work + _CONFIRMING * (len(self._recipes) + 1) * sum(self._task_work("test", each) for each in threats)
+def _train(spec: DemoSpec, folder: Path, watch: Watch) -> dict[str, Path]:
+    """The file of every ingredient, trained where it is not there; the others fine-tune the best of the first one."""
+    work = {name: recipe.schedule.epochs for name, recipe in spec.recipes.items()}
+    files, done, total = dict[str, Path](), 0, sum(work.values())
+    for name, recipe in spec.recipes.items():
+        file = folder / _INGREDIENTS / f"{name}.safetensors"
+        if file.exists():
+            load_ingredient(file)  # a damaged file is told before any work
+        else:
+            watch(f"training {name}", done, total)
+            training = folder / _TRAININGS / name
+            best = run_recipe(
+                f"digits/{name}",
+                recipe,
+                training,
+                init=next(iter(files.values()), None),
+                resume=True,
+                # On the processor alone, so that every machine gives the same numbers.
+                device="cpu",
+                trackers=(),
+                on_epoch=partial(_advance, watch, f"training {name}", done, total),
+            )
+            with replacing(file) as temporary:
+                shutil.copyfile(best, temporary)
+            shutil.rmtree(training)
+        done += work[name]
+        files[name] = file
+    if (folder / _TRAININGS).is_dir():
+        shutil.rmtree(folder / _TRAININGS)
+    return files
 
 
-def _tasks(spec: RunSpec, parts: dict[str, Samples]) -> dict[tuple[str, str], tuple[Samples, Threat | None]]:
-    """Samples and threat of every task on every split."""
-    tasks: dict[tuple[str, str], tuple[Samples, Threat | None]] = {}
-    for split in ("validation", "selection", "test"):
-        samples = parts[split]
-        tasks[split, CLEAN] = samples, None
-        for shift in spec.data.shifts if split != "validation" else ():
-            tasks[split, shift] = apply_shift(samples, shift), None
-        for threat in spec.threats:
-            tasks[split, threat] = samples, Threat.parse(threat)
-    return tasks
+def _advance(watch: Watch, doing: str, before: int, total: int, epoch: int, scores: Scores) -> None:
+    watch(doing, before + epoch + 1, total)
 
 
-def _check_spec(spec: RunSpec) -> None:
-    """Refuse names that are in no table, too many images and unfit networks, before any work."""
-    for kind, given, known in (
-        ("data set", [spec.data.source], SOURCES),
-        ("shift", spec.data.shifts, SHIFTS),
-        ("attack suite", [spec.evaluation.suite, spec.evaluation.confirm], SUITES),
-    ):
-        for name in given:
-            if name not in known:
-                raise UnknownName(kind, name, known)
-    if not timm.is_model(spec.training.architecture):
-        raise UnknownName("architecture", spec.training.architecture, timm.list_models())
-    samples = split_samples(load_source(spec.data.source), spec.data.sizes())["train"]
-    model = network_for(spec, samples, None)
-    require_takes(model, samples.images(slice(1)), spec.training.architecture, "choose another, such as resnet_small")
+def _sort_setting(setting: str, own: dict[str, list[str]]) -> None:
+    """Add a setting to the specs that it is for."""
+    key = setting.partition("=")[0]
+    if key in _MOVED or key == "seed":
+        now = "--seed" if key == "seed" else _MOVED[key]
+        raise BadInput(f"setting {key!r} of the demo is now {now}: the demo is four recipes and a plan")
+    head, dot, rest = setting.partition(".")
+    if head == "plan" and dot:
+        own["plan"].append(rest)
+        return
+    if head != "recipe" or not dot:
+        known = [f"recipe.{name}" for name in ("optimizer.rate", "attack.steps", *INGREDIENTS)] + ["plan.shots"]
+        raise UnknownName("setting", key, [*known, *_MOVED])
+    name, dot, below = rest.partition(".")
+    for each in [name] if name in INGREDIENTS and dot else INGREDIENTS:
+        own[each].append(below if name in INGREDIENTS and dot else rest)
+
+
+def _small(recipe: RecipeSpec) -> RecipeSpec:
+    """The same recipe with so few images, epochs and steps that it takes seconds."""
+    stages = tuple(stage.model_copy(update={"epochs": 1}) for stage in recipe.schedule.stages)
+    attack = recipe.attack and recipe.attack.model_copy(update={"steps": 2})
+    changes = {
+        "smoke": True,
+        "data": recipe.data.model_copy(update={"train": 120, "validation": 40}),
+        "attack": attack,
+        "schedule": recipe.schedule.model_copy(update={"epochs": len(stages) or 1, "stages": stages}),
+    }
+    return recipe.model_copy(update=changes)
+
+
+def _small_plan(plan: SearchPlan) -> SearchPlan:
+    """The same plan with so few images, soups and steps that it takes seconds."""
+    changes = {
+        "smoke": True,
+        "shots": 40,
+        "others": 50,
+        "space": plan.space.model_copy(update={"step": 0.5}),
+        "attack": plan.attack.model_copy(update={"steps": 4}),
+    }
+    return plan.model_copy(update=changes)
+
+
+def _check(spec: DemoSpec) -> None:
+    """Refuse names that are in no table, and too many images, before any work."""
+    for shift in spec.plan.shifts:
+        if shift not in SHIFTS:
+            raise UnknownName("shift", shift, SHIFTS)
+    for recipe in spec.recipes.values():
+        check_recipe(recipe)
+        check_images(recipe)

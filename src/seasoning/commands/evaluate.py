@@ -1,4 +1,4 @@
-"""The verbs for one checkpoint alone: measure it clean and under threats, on one data set or several."""
+"""`evaluate`: one checkpoint, clean and under threats, on one data set or several."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,14 +12,17 @@ import torch
 from seasoning import metrics, statistics
 from seasoning.attacks import Attack, suite_attack
 from seasoning.checkpoints.load import fingerprint, load_ingredient
-from seasoning.checkpoints.provenance import alike, constants_of
+from seasoning.checkpoints.provenance import alike, constants_of, images_used
 from seasoning.commands.data import view_of
+from seasoning.config.evaluate import EvaluateSpec
+from seasoning.config.run_record import read_record
 from seasoning.data import Samples
 from seasoning.data.corrupted_sets import ALEXNET_ERRORS
 from seasoning.data.open import Opened, ReadOptions, open_data
+from seasoning.data.sources import Used
 from seasoning.errors import BadInput, Mismatch, RunConflict
 from seasoning.evaluation.measure import measure, measurement
-from seasoning.evaluation.progress import Meter
+from seasoning.evaluation.progress import Meter, Watch
 from seasoning.models import PixelClassifier, build_model
 from seasoning.models.probe import pick_device
 from seasoning.outcomes import ModelKey, Outcomes
@@ -31,9 +34,6 @@ from seasoning.threat import Threat
 
 
 __all__ = ["Cost", "Line", "SetResult", "accuracy_table", "evaluate_sets", "mean_corruption"]
-
-
-_READ = ReadOptions()
 
 
 class Cost(NamedTuple):
@@ -74,91 +74,65 @@ class SetResult(NamedTuple):
     kind: str | None
 
 
-def evaluate_sets(
-    source: str | Path,
-    *,
-    architecture: str,
-    data: Sequence[str],
-    threats: Sequence[Threat],
-    suite: str,
-    folder: Path,
-    watch: Callable[[str, float, float], None],
-    options: Mapping[str, Any] | None = None,
-    loss: str | None = None,
-    steps: int | None = None,
-    precision: str = "full",
-    normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
-    batch_size: int | None = None,
-    device: str | None = None,
-    channels_last: bool = False,
-    seed: int = 0,
-    reading: ReadOptions = _READ,
-) -> list[SetResult]:
+def evaluate_sets(source: str | Path, spec: EvaluateSpec, folder: Path, *, watch: Watch) -> list[SetResult]:
     """Clean, per-threat and union accuracy of one checkpoint on data sets, with their cost.
 
     Outcomes are kept in the folder, so a measurement that was cut off goes on where it was.
 
     Args:
         source: What `load_ingredient` reads.
-        architecture: What `build_model` takes: a name of timm's or ours, or `path/to/file.py:function`.
-        data: Known data sets, folders or archives, as `open_data` takes them.
-        threats: What to attack with, one measurement each.
-        suite: Named attack protocol.
+        spec: What is asked.
         folder: Where outcomes are kept.
         watch: Told what is being done, the work done and the work in all.
-        options: Further arguments of the architecture, such as `{"activation": "silu"}`.
-        loss: Loss of the protocol's AutoPGD attacks instead of its own, for models of too few classes.
-        steps: Steps of every attack instead of the protocol's own.
-        precision: `"bf16"` lets passes in bfloat16 go ahead of the protocol.
-        normalization: Means and standard deviations of the channels, where the checkpoint does not say them itself,
-            instead of the architecture's own.
-        batch_size: Most images in the model at a time.
-        device: Where to compute, by default `"cuda"` where there is one, else `"cpu"`.
-        channels_last: Whether to lay tensors out with the channels last, which some processors are faster with.
-        seed: Seed of the random starts.
-        reading: How images are read.
 
     Returns:
         One result for each set, those of one column beside each other.
 
     Raises:
-        UnknownName: no such data set, split, architecture, protocol, loss or precision.
+        UnknownName: no such data set, split, architecture, suite, loss or precision.
         BadInput: data that cannot be measured, or a device that this machine lacks.
         Mismatch: the checkpoint does not fit the architecture, or was trained with another normalization.
         RunConflict: the folder is that of a run, or of something else.
     """
     attacks = {
-        threat: suite_attack(suite, threat.norm, loss=loss, steps=steps, precision=precision) for threat in threats
+        threat: suite_attack(
+            spec.attack.suite,
+            threat.norm,
+            loss=spec.attack.loss,
+            steps=spec.attack.steps,
+            precision=spec.precision,
+        )
+        for threat in map(Threat.parse, spec.threats)
     }
-    if batch_size is not None and batch_size < 1:
-        raise BadInput(f"a batch size of {batch_size}: expected at least 1")
-    opened = open_data(data, reading)
-    _require_one_model(opened, bool(threats))
-    mean, std = _constants(source, normalization)
+    opened = open_data(spec.data, _reading(source, spec))
+    _require_one_model(opened, bool(attacks))
+    network = spec.network
+    given = None if network.mean is None or network.std is None else (network.mean, network.std)
+    mean, std = _constants(source, given)
     model = build_model(
-        architecture,
+        network.architecture,
         num_classes=opened[0].outputs,
         in_chans=opened[0].channels,
         state=load_ingredient(source),
         mean=mean,
         std=std,
-        **(options or {}),
+        **network.options,
     )
-    key = ModelKey.of([_identity(model, architecture, options)], [1.0])
-    model.to(pick_device(device))
-    if channels_last:
+    key = ModelKey.of([_identity(model, network.architecture, network.options)], [1.0])
+    model.to(pick_device(spec.device))
+    if spec.channels_last:
         model.to(memory_format=torch.channels_last)
     meter = Meter(watch, len(opened) * (1 + len(attacks)))
     check_folder(folder, fresh=True)
     with claimed(folder), Store(folder / STORE) as store:
-        if store.note("spec") is not None:
+        if read_record(store) is not None:
             raise RunConflict(f"{folder} holds a run, whose numbers others would blur: choose another --out")
         results = []
         while opened:
             each = opened.pop(0)  # what it lists is let go of before the next one
             samples = each.read(view_of(model))
-            samples = samples if batch_size is None else replace(samples, batch_size=batch_size)
-            ask = partial(_measured, store, meter, key, model, samples, seed)
+            samples = samples if spec.batch_size is None else replace(samples, batch_size=spec.batch_size)
+            ask = partial(_measured, store, meter, key, model, samples, spec.seed)
             results.append(_result(each, samples, ask, attacks))
     return results
 
@@ -237,6 +211,21 @@ def _result(
     notes = [*opened.notes, *([left_out] if samples.skipped else [])]
     height, width = samples.x.shape[2:]
     return SetResult(opened.name, opened.column, lines, counted, (height, width), notes, opened.kind)
+
+
+def _reading(source: str | Path, spec: EvaluateSpec) -> ReadOptions:
+    """How images are read; parts of known data sets leave out what the checkpoint was trained on."""
+    reading = spec.reading
+    return ReadOptions(
+        split=spec.split,
+        transform=reading.transform,
+        workers=reading.workers,
+        cache=None if reading.cache is None else Path(reading.cache),
+        skip_damaged=reading.skip_damaged,
+        partial=reading.partial,
+        class_names=reading.classes or None,
+        used={name: Used(*counts) for name, counts in images_used(source).items()},
+    )
 
 
 def _constants(

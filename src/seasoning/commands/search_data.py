@@ -1,12 +1,13 @@
 """The labelled images of a search: which of them choose, which only measure, and what is asked about them.
 
-The selection points of a data set are its first images in the order of the hash of their ids. Sets that were made of
-the same photographs share those ids, so the same photographs choose in all of them.
+The selection points of a data set are its first images in the order of the hash of their ids; those of a known data
+set come in the order of its parts. Sets that were made of the same photographs share those ids, so the same photographs
+choose in all of them.
 """
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -16,22 +17,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seasoning.commands.data import view_of
+from seasoning.checkpoints.provenance import images_used
 from seasoning.config.search import SearchPlan
-from seasoning.data import SHIFTS, SOURCES, Samples, apply_shift
+from seasoning.data import SOURCES, Samples, apply_shift
 from seasoning.data.catalogue import FACTS
 from seasoning.data.decoding import Photo
 from seasoning.data.imagenet import wnids
 from seasoning.data.listing import ImageFile
 from seasoning.data.open import Opened, ReadOptions, open_data
 from seasoning.data.reading import Known
-from seasoning.data.sources import held_out
+from seasoning.data.sources import Used, drawing_order, held_out
 from seasoning.errors import BadInput, UnknownName, nearest
-from seasoning.models import PixelClassifier
+from seasoning.evaluation.progress import Watch
+from seasoning.task import Task
 from seasoning.threat import Threat
 
 
-__all__ = ["Part", "Sets", "Task", "load_tasks", "open_sets", "selection_order"]
+__all__ = ["OpenTask", "Part", "Sets", "load_tasks", "open_sets", "selection_order"]
 
 _OWN = ("folder", "folder-c")  # kinds whose classes are the names of folders
 _SHARING = ("imagenet", "imagenet-real")  # kinds of the same files
@@ -45,11 +47,11 @@ class Part(NamedTuple):
     fingerprint: str
 
 
-class Task(NamedTuple):
-    """What soups are measured on.
+class OpenTask(NamedTuple):
+    """A task with its samples.
 
     Args:
-        name: Its name.
+        name: Its text.
         threat: What an attack is allowed; `None`: clean images.
         selection: The images that choose.
         order: Their ids, in the order in which they are taken.
@@ -91,24 +93,23 @@ def open_sets(plan: SearchPlan) -> Sets:
     """What the data of a plan are, refused where a search over them is impossible.
 
     Raises:
-        UnknownName: no such data set, shift, or kind.
+        UnknownName: no such data set or kind.
         BadInput: a published set that is not complete, a folder of classes that the model does not have, fewer
             labelled images than asked for, sets of different models, or an attack on images of several right classes.
     """
-    for shift in plan.shifts:
-        if shift not in SHIFTS:
-            raise UnknownName("shift", shift, SHIFTS)
+    reading = plan.reading
     options = ReadOptions(
-        transform=plan.transform,
-        workers=plan.workers,
-        cache=None if plan.cache is None else Path(plan.folder) / plan.cache,
-        skip_damaged=plan.skip_damaged,
-        partial=plan.partial,
+        transform=reading.transform,
+        workers=reading.workers,
+        cache=None if reading.cache is None else Path(plan.folder) / reading.cache,
+        skip_damaged=reading.skip_damaged,
+        partial=reading.partial,
     )
-    opened = {name: _open(name, place, Path(plan.folder), options) for name, place in plan.data.items()}
+    used = [images_used(path) for path in plan.ingredients.values()]
+    opened = {name: _open(name, place, Path(plan.folder), options, used) for name, place in plan.data.items()}
     main = opened[plan.main][0]
     several: list[str] = []
-    classes, parts, notes = plan.classes or _names(main), {}, []
+    classes, parts, notes = plan.reading.classes or _names(main), {}, []
     for name, each in opened.items():
         if len(each) > 1 or each[0].name != each[0].column:
             parts[name] = tuple(f"{name}/{part.name.partition('/')[2]}" for part in each)
@@ -124,7 +125,8 @@ def open_sets(plan: SearchPlan) -> Sets:
                 f"{name}: {len(each)} of {wanted} corruptions and severities are there, its mean is over these"
             )
     sets = Sets(opened, parts, classes, main.channels, tuple(dict.fromkeys(notes)))
-    under = [data for data, threat in plan.asked(parts).tasks.values() if threat is not None and data in several]
+    tasks = plan.asked(parts).tasks.values()
+    under = [str(task.clean) for task in tasks if task.threat is not None and str(task.clean) in several]
     if under:
         raise BadInput(
             f"data {under[0]!r} has several right classes for an image, and an attack knows one: leave it out of "
@@ -136,23 +138,22 @@ def open_sets(plan: SearchPlan) -> Sets:
 def load_tasks(
     plan: SearchPlan,
     sets: Sets,
-    model: PixelClassifier,
+    photo: Photo,
     folder: Path,
-    watch: Callable[[str, float, float], None] = lambda doing, done, total: None,
-) -> dict[str, Task]:
+    watch: Watch = lambda doing, done, total: None,
+) -> dict[str, OpenTask]:
     """The tasks of a plan by their names.
 
     Args:
         plan: The search.
         sets: Its data.
-        model: What looks at them.
+        photo: The view of photographs that the model asks for.
         folder: Of the run, which keeps decoded images of sets beyond the plan's limit.
         watch: Told what is being decoded.
 
     Raises:
         BadInput: images that cannot be read, of different shapes, or too many for the disk.
     """
-    photo = view_of(model)
     keep, every = _kept_on_disk(plan, sets, photo, folder), sets.all()
     parts, shape, known = {}, None, _Decoded()
     for number, (name, opened) in enumerate(every.items()):
@@ -172,9 +173,9 @@ def load_tasks(
         moved = None if others is None else _shifted(others.samples, shift)
         parts[f"{plan.main}/{shift}"] = _shifted(selection.samples, shift), moved, order
     tasks = {}
-    for name, (data, text) in plan.asked(sets.parts).tasks.items():
-        selection, others, order = parts[data]
-        tasks[name] = Task(name, None if text is None else Threat.parse(text), selection, order, others)
+    for name, task in plan.asked(sets.parts).tasks.items():
+        selection, others, order = parts[str(task.clean)]
+        tasks[name] = OpenTask(name, task.threat, selection, order, others)
     return tasks
 
 
@@ -183,13 +184,16 @@ def selection_order(ids: Sequence[int]) -> NDArray[np.int64]:
     return np.array(sorted(ids, key=lambda each: hashlib.sha256(f"selection {each}".encode()).digest()), dtype=np.int64)
 
 
-def _open(name: str, place: str, folder: Path, options: ReadOptions) -> list[Opened]:
+def _open(
+    name: str, place: str, folder: Path, options: ReadOptions, used: Sequence[Mapping[str, tuple[int, int]]]
+) -> list[Opened]:
     """The sets of one name of the plan: known ones by their names, else places, looked for beside the plan first."""
     kind, equals, path = place.partition("=")
     if not equals or (kind not in FACTS and Path(place).exists()):
         kind, path = "", place
     if not kind and path in SOURCES:
-        return [Opened(name, name, None, None, lambda: replace(held_out(path), name=path), options)]
+        counts = [Used(*each[path]) for each in used if path in each]
+        return [Opened(name, name, None, None, lambda: replace(held_out(path, counts), name=path), options)]
     if (folder / path).exists():
         path = str(folder / path)
     if not kind and not Path(path).exists():
@@ -212,22 +216,23 @@ def _require_fit(part: Opened, name: str, plan: SearchPlan, classes: Sequence[st
     count, mine = len(part.ids), part.kind in (None, *_OWN)
     strangers = [each for each in _names(part) if each not in classes]
     # Published classes are numbered as published, whatever the plan calls them.
-    if strangers and (mine or (part.outputs == len(classes) and not plan.classes)):
+    if strangers and (mine or (part.outputs == len(classes) and not plan.reading.classes)):
         guess = nearest(strangers[0], classes)
         hint = f" (did you mean {guess!r}?)" if guess else ""
         raise BadInput(
             f"data {name!r} has {len(strangers)} classes that the model does not know, such as {strangers[0]!r}{hint}: "
-            f"rename the folders, or name the model's {len(classes)} classes in the plan's `classes`"
+            f"rename the folders, or name the model's {len(classes)} classes in the plan's `reading.classes`"
         )
     if not mine and (part.outputs, part.channels) != (len(classes), channels):
         raise BadInput(
             f"data {name!r} wants a model of {part.outputs} classes and {part.channels} channels, {plan.main!r} "
-            f"one of {len(classes)} and {channels}: search over them apart, or name the model's classes in `classes`"
+            f"one of {len(classes)} and {channels}: search over them apart, or name the classes in `reading.classes`"
         )
     if count < plan.shots:
+        which = "labelled images" if part.kind else "images that no ingredient was trained or validated on"
         raise BadInput(
-            f"data {name!r} has {count} labelled images, {plan.shots} are to choose: "
-            f"give more images, or at most --shots {count}"
+            f"data {name!r} has {count} {which}, {plan.shots} are to choose: give more images, or at most --shots "
+            f"{count}"
         )
 
 
@@ -246,7 +251,7 @@ def _kept_on_disk(plan: SearchPlan, sets: Sets, photo: Photo, folder: Path) -> s
     for name, opened in sets.opened.items():
         wanted = len(opened[0].ids) if plan.others is None else plan.shots + plan.others
         size = sum(min(wanted, len(opened[0].ids)) * opened[0].image_bytes(photo) for _ in opened)
-        if plan.cache is None and opened[0].kind is not None and size > plan.memory_limit * 2**30:
+        if plan.reading.cache is None and opened[0].kind is not None and size > plan.reading.memory_limit * 2**30:
             keep.add(name)
             needed += size
     there = sum(each.stat().st_size for each in (folder / _IN_RUN).glob("*.pixels"))
@@ -270,7 +275,7 @@ def _read(
 ) -> tuple[Part, Part | None, NDArray[np.int64]]:
     """The images that choose, those that only measure, and the ids of the first in their order; no others are read."""
     ids = opened.ids.numpy()
-    order = selection_order(ids.tolist())
+    order = selection_order(ids.tolist()) if opened.kind else np.array(drawing_order(opened.read(photo)))
     chosen, rest = order[: plan.shots], order[plan.shots :][: plan.others]
 
     def part(wanted: NDArray[np.int64], what: str) -> Part:
@@ -278,7 +283,7 @@ def _read(
         read = opened.read(photo, rows=rows, cache=cache, known=known.of(opened, photo))
         known.keep(opened, photo, rows, read)
         samples = _numbered(opened, read, classes)
-        samples = replace(samples, name=f"{name}/{what}", batch_size=plan.batch_size)
+        samples = replace(samples, name=str(Task.parse(name).on(what)), batch_size=plan.batch_size)
         return Part(samples, samples.fingerprint())
 
     selection = part(chosen, "selection")

@@ -1,20 +1,32 @@
-"""Outcomes of the soups of a search: one live model, one store, the tasks of the plan."""
+"""The soups of a search: its ingredients, looked at; one live model; and their outcomes, from the store or measured."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
+from torch import Tensor, nn
+
 from seasoning.attacks import Attack, suite_attack
-from seasoning.commands.search_data import Part, Task
-from seasoning.config.search import SearchPlan
+from seasoning.checkpoints.load import State, fingerprint, load_ingredient
+from seasoning.checkpoints.provenance import Constants, alike, constants_of
+from seasoning.commands.search_data import OpenTask, Part, Sets
+from seasoning.config.search import SearchPlan, points_of
+from seasoning.config.sections import AttackSection
+from seasoning.errors import BadInput, Mismatch
 from seasoning.evaluation.live_soup import LiveSoup
 from seasoning.evaluation.measure import measure, measurement
+from seasoning.models import PixelClassifier, build_model
+from seasoning.models.probe import pick_device, require_takes
 from seasoning.outcomes import Measurement, ModelKey, Outcomes, concatenate
+from seasoning.soup import Ensemble, check_mixable
+from seasoning.soup.mix import is_variance
 from seasoning.store.database import Store
 from seasoning.strategies import Weights
+from seasoning.threat import Threat
 
 
-__all__ = ["Price", "SoupOutcomes"]
+__all__ = ["Price", "SoupOutcomes", "fingerprints_of", "live_model", "network_of", "read_ingredients"]
 
 # Selection points that a price is found on, at most.
 _WARM_UP = 48
@@ -27,95 +39,219 @@ class Price(NamedTuple):
     passes: float
 
 
+def read_ingredients(plan: SearchPlan, say: Callable[[str], None]) -> list[State]:
+    """The parameters of the ingredients, after a look at whether they can be mixed at all.
+
+    Raises:
+        BadInput: a file is not there, the ingredients do not mix, or weights below 0 spoil running variances.
+    """
+    paths, names = list(plan.ingredients.values()), list(plan.ingredients)
+    for path in paths:
+        if not Path(path).exists():
+            raise BadInput(f"ingredient {path} is not there: give the file of a checkpoint")
+    states: list[State] = [dict(load_ingredient(path)) for path in paths]
+    report = check_mixable(states, names=names, constants=[constants_of([path]) for path in paths])
+    if not report.mixable:
+        raise BadInput(f"these ingredients cannot be searched: {report.verdict}")
+    if report.verdict != "mix":
+        say(f"warning: {report.verdict}")
+    negative = any(weight < 0 for weights in points_of(plan) for weight in weights)
+    if negative and plan.batch_norm == "mix" and any(is_variance(name) for name in states[0]):
+        raise BadInput(
+            "the space has weights below 0, which can make a running variance negative: set batch_norm = 'geometric'"
+        )
+    return states
+
+
+def network_of(plan: SearchPlan, sets: Sets, state: State) -> PixelClassifier:
+    """The network for the data of a search, with some parameters; it normalizes images as the ingredients say.
+
+    Raises:
+        UnknownName: no such architecture.
+        Mismatch: the parameters do not fit it, or were trained with another normalization than the plan's.
+    """
+    network = plan.network
+    given = None if network.mean is None or network.std is None else Constants(network.mean, network.std)
+    told = constants_of(list(plan.ingredients.values()))
+    if told is not None and given is not None and not all(map(alike, told, given)):
+        raise Mismatch(
+            f"the ingredients were trained with normalization mean {list(told.mean)} and std {list(told.std)}: leave "
+            "network.mean and network.std out"
+        )
+    constants = told or given
+    return build_model(
+        network.architecture,
+        num_classes=len(sets.classes),
+        in_chans=sets.channels,
+        state=state,
+        mean=constants and constants.mean,
+        std=constants and constants.std,
+        **network.options,
+    )
+
+
+def live_model(
+    plan: SearchPlan, model: PixelClassifier, states: Sequence[State], tasks: Mapping[str, OpenTask]
+) -> LiveSoup:
+    """The model that becomes one soup after another, on the device that there is.
+
+    Raises:
+        BadInput: it does not take the images.
+        Mismatch: an ingredient does not fit it.
+    """
+    by_shape = {task.selection.samples.x.shape[1:]: task.selection.samples for task in tasks.values()}
+    for samples in by_shape.values():
+        remedy = "bring the images to its size"
+        require_takes(model, samples.images(slice(0, 1)), plan.network.architecture, remedy)
+    live = LiveSoup(model, states, list(plan.ingredients), plan.batch_norm)
+    model.to(pick_device(None))
+    return live
+
+
 class SoupOutcomes:
-    """Asks what a soup does; what the store lacks is measured.
+    """Asks what soups and ensembles do; what the store lacks is measured.
 
     Args:
-        plan: The search.
-        tasks: Its tasks by name.
         store: Where outcomes are kept.
-        live: The live model.
+        live: The model that becomes one soup after another.
+        joint: Makes the ensemble of the ingredients whose weights are not 0; called when one is measured.
         fingerprints: Of the ingredients.
+        tasks: With their samples, by their texts.
+        attack: How threats are attacked.
+        precision: Of screening: `"full"` or `"bf16"`.
+        policy: How running variances are mixed.
+        seed: Seed of the attacks' random starts.
+        smoke: Whether outcomes only try the machinery.
     """
 
     def __init__(
         self,
-        plan: SearchPlan,
-        tasks: dict[str, Task],
         store: Store,
         live: LiveSoup,
+        joint: Callable[[Weights], Ensemble],
         fingerprints: Sequence[str],
+        tasks: Mapping[str, OpenTask],
+        *,
+        attack: AttackSection,
+        precision: str,
+        policy: str,
+        seed: int,
+        smoke: bool,
     ) -> None:
-        self._plan, self._tasks, self._store = plan, tasks, store
-        self._resident, self._fingerprints = live, list(fingerprints)
+        self._store, self._live, self._joint, self._tasks = store, live, joint, tasks
+        self._fingerprints, self._attack = list(fingerprints), attack
+        self._precision, self._policy, self._seed, self._smoke = precision, policy, seed, smoke
+        self._ensemble: tuple[Weights, Ensemble] | None = None
 
-    def selection(self, weights: Weights, task: str, first: int | None = None, *, rough: bool = False) -> Outcomes:
-        """On the selection points of a task, or on so many of them; `rough`: with fewer steps or lower precision."""
+    def selection(self, weights: Weights, task: str, first: int | None = None, *, screening: bool = False) -> Outcomes:
+        """On the selection points of a task, or the first so many; screening takes fewer steps or lower precision."""
         asked = self._tasks[task]
-        return self._measured(weights, asked, asked.selection, first, rough)
-
-    def whole(self, weights: Weights, task: str) -> Outcomes:
-        """On all images of a task, the selection points among them."""
-        asked = self._tasks[task]
-        selection = self.selection(weights, task)
-        if asked.others is None:
-            return selection
-        return concatenate([selection, self._measured(weights, asked, asked.others, None, False)])
-
-    def differs_when_rough(self, task: str) -> bool:
-        """Whether rough measuring is another measurement than the full one."""
-        return self._asked((), self._tasks[task], True) != self._asked((), self._tasks[task], False)
-
-    def price(self, weights: Weights, task: str, *, rough: bool) -> Price:
-        """What a sample takes, from a warm-up on a few selection points, which are not measured again."""
-        few = min(_WARM_UP, max(1, len(self._tasks[task].order) // 8))
-        outcomes = self.selection(weights, task, few, rough=rough)
-        key = self._asked(weights, self._tasks[task], rough).key
-        measured = len(self._store.known_ids(self._asked(weights, self._tasks[task], rough)))
-        seconds = sum(header["seconds"] for mark, header in self._store.headers() if mark == key)
-        return Price(seconds / measured, float((outcomes.gradients + outcomes.forwards).mean()))
-
-    def attack(self, task: str, *, rough: bool = False) -> Attack | None:
-        """How a task's threat is attacked; `None` for clean images."""
-        threat, spec = self._tasks[task].threat, self._plan.attack
-        if threat is None:
-            return None
-        steps = spec.steps
-        if rough:
-            steps = spec.rough_steps * 3 // 2 if threat.norm == "l1" else spec.rough_steps
-            steps = min(steps, spec.steps or steps)
-        return suite_attack(spec.suite, threat.norm, loss=spec.loss, steps=steps)
-
-    def _measured(self, weights: Weights, task: Task, part: Part, first: int | None, rough: bool) -> Outcomes:
-        precision = self._precision(rough)
+        among = None if first is None else asked.order[:first]
+        precision = self._precision if screening else "full"
         return measure(
             self._store,
             self._key(weights),
-            lambda: self._resident.soup(weights, precision),
-            part.samples,
-            threat=task.threat,
-            attack=self.attack(task.name, rough=rough),
-            seed=self._plan.seed,
-            smoke=self._plan.smoke,
+            lambda: self._live.soup(weights, precision),
+            asked.selection.samples,
+            threat=asked.threat,
+            attack=self.attack(asked.threat, screening=screening),
+            seed=self._seed,
+            smoke=self._smoke,
             precision=precision,
-            fingerprint=part.fingerprint,
-            among=None if first is None else task.order[:first],
+            fingerprint=asked.selection.fingerprint,
+            among=among,
         )
 
-    def _asked(self, weights: Weights, task: Task, rough: bool) -> Measurement:
+    def held_out(self, weights: Weights, task: str, *, confirm: bool = False) -> Outcomes | None:
+        """On the images that only measure, also under the stronger attack; `None` where there are none."""
+        return self._on_others(self._key(weights), lambda: self._live.soup(weights), task, confirm)
+
+    def whole(self, weights: Weights, task: str) -> Outcomes:
+        """On all images of a task, the selection points among them."""
+        others, selection = self.held_out(weights, task), self.selection(weights, task)
+        return selection if others is None else concatenate([selection, others])
+
+    def ensemble(self, weights: Weights, task: str) -> Outcomes | None:
+        """Of the mean probabilities of the ingredients whose weights are not 0, on the images that only measure.
+
+        Args:
+            weights: Equal for these ingredients.
+            task: What to measure it on.
+        """
+
+        def build() -> Ensemble:
+            if self._ensemble is None or self._ensemble[0] != weights:
+                self._ensemble = None  # one at a time in the memory
+                self._ensemble = weights, self._joint(weights)
+            return self._ensemble[1]
+
+        key = replace(ModelKey.of(self._fingerprints, weights, "ensemble"), policy=self._policy)
+        return self._on_others(key, build, task, False)
+
+    def live_state(self) -> Mapping[str, Tensor]:
+        """The tensors of one soup."""
+        return self._live.state()
+
+    def screens(self, task: str) -> bool:
+        """Whether screening is another measurement than the full one."""
+        return self._asked((), task, True) != self._asked((), task, False)
+
+    def price(self, weights: Weights, task: str, *, screening: bool) -> Price:
+        """What a sample takes, from a warm-up on a few selection points, which are not measured again."""
+        few = min(_WARM_UP, max(1, len(self._tasks[task].order) // 8))
+        outcomes = self.selection(weights, task, few, screening=screening)
+        asked = self._asked(weights, task, screening)
+        measured = len(self._store.known_ids(asked))
+        seconds = sum(header["seconds"] for mark, header in self._store.headers() if mark == asked.key)
+        return Price(seconds / measured, float((outcomes.gradients + outcomes.forwards).mean()))
+
+    def attack(self, threat: Threat | None, *, screening: bool = False, confirm: bool = False) -> Attack | None:
+        """How a threat is attacked; `None` for clean images."""
+        if threat is None:
+            return None
+        given = self._attack
+        if confirm:
+            return suite_attack(given.confirm or given.suite, threat.norm, loss=given.loss, steps=given.steps)
+        steps = given.steps
+        if screening:
+            steps = given.screening_steps * 3 // 2 if threat.norm == "l1" else given.screening_steps
+            steps = min(steps, given.steps or steps)
+        return suite_attack(given.suite, threat.norm, loss=given.loss, steps=steps)
+
+    def _on_others(self, key: ModelKey, build: Callable[[], nn.Module], task: str, confirm: bool) -> Outcomes | None:
+        asked = self._tasks[task]
+        if asked.others is None:
+            return None
+        return measure(
+            self._store,
+            key,
+            build,
+            asked.others.samples,
+            threat=asked.threat,
+            attack=self.attack(asked.threat, confirm=confirm),
+            seed=self._seed,
+            smoke=self._smoke,
+            fingerprint=asked.others.fingerprint,
+        )
+
+    def _asked(self, weights: Weights, task: str, screening: bool) -> Measurement:
+        asked = self._tasks[task]
+        part: Part = asked.selection
         return measurement(
             self._key(weights),
-            task.selection.samples,
-            threat=task.threat,
-            attack=self.attack(task.name, rough=rough),
-            seed=self._plan.seed,
-            smoke=self._plan.smoke,
-            precision=self._precision(rough),
-            fingerprint=task.selection.fingerprint,
+            part.samples,
+            threat=asked.threat,
+            attack=self.attack(asked.threat, screening=screening),
+            seed=self._seed,
+            smoke=self._smoke,
+            precision=self._precision if screening else "full",
+            fingerprint=part.fingerprint,
         )
 
     def _key(self, weights: Weights) -> ModelKey:
-        return replace(ModelKey.of(self._fingerprints[: len(weights)], weights), policy=self._plan.batch_norm)
+        return replace(ModelKey.of(self._fingerprints[: len(weights)], weights), policy=self._policy)
 
-    def _precision(self, rough: bool) -> str:
-        return self._plan.precision if rough else "full"
+
+def fingerprints_of(states: Sequence[State]) -> list[str]:
+    """The fingerprint of each ingredient."""
+    return [fingerprint(state) for state in states]

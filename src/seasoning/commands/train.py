@@ -1,4 +1,4 @@
-"""The verb for one recipe: train an ingredient, from random parameters or from a checkpoint."""
+"""`train`: an ingredient by a recipe, from random parameters or from a checkpoint."""
 
 import json
 import logging
@@ -15,8 +15,9 @@ from seasoning.atomic import replacing
 from seasoning.checkpoints.load import State, fingerprint, load_ingredient, save_state
 from seasoning.checkpoints.provenance import constants_of, ingredient_metadata, ingredient_name
 from seasoning.commands.data import training_images
-from seasoning.config.train import RecipeSpec
+from seasoning.config.train import MADE, RecipeSpec, asked_recipe
 from seasoning.data import SOURCES, Samples, split_samples
+from seasoning.data.sources import Used, source_parts, usual_parts
 from seasoning.errors import BadInput, RunConflict, UnknownName
 from seasoning.models import PixelClassifier, build_model
 from seasoning.models.from_file import is_file_name
@@ -32,12 +33,12 @@ from seasoning.training import (
     TrainingProgress,
     make_objective,
     require_images,
-    train,
     validator,
 )
+from seasoning.training.loop import train as train_network
 
 
-__all__ = ["BEST", "LAST", "STATE", "check_recipe", "prepare", "settings_from"]
+__all__ = ["BEST", "LAST", "STATE", "check_images", "check_recipe", "run_recipe", "settings_from", "train"]
 
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
 _RECIPE, _LOGS = "recipe.json", "logs"
@@ -47,7 +48,42 @@ _log = logging.getLogger(__name__)
 _FIXED = ("settings.threats", "settings.attack.steps", "settings.seed", "settings.network", "images.validation")
 
 
-def prepare(
+def train(
+    recipe: str,
+    *,
+    data: str | None = None,
+    init: str | Path | None = None,
+    out: str | Path | None = None,
+    settings: Sequence[str] = (),
+    smoke: bool = False,
+    resume: bool = False,
+    device: str | None = None,
+) -> Path:
+    """Train an ingredient by a recipe, as `seasoning train` does.
+
+    Args:
+        recipe: Name of a recipe, such as `"linf-scratch"`, or a TOML file.
+        data: Training images instead of the recipe's: a folder, or a known data set.
+        init: The checkpoint to fine-tune, for recipes that fine-tune one.
+        out: Folder of the training; by default `runs/train/RECIPE`.
+        settings: Changes of the recipe as `key=value`, such as `"schedule.epochs=1"`.
+        smoke: Try the recipe in seconds, on made images; the numbers mean nothing.
+        resume: Go on with the training in the folder; where there is none, start it.
+        device: `"cpu"`; by default a GPU where there is one.
+
+    Returns:
+        The file of the checkpoint that validates best.
+
+    Raises:
+        As `run_recipe`.
+    """
+    name, spec = asked_recipe(recipe, data, settings, smoke=smoke)
+    folder = Path("runs/train") / (f"{name}-smoke" if smoke else name) if out is None else Path(out)
+    start = None if init is None else Path(init)
+    return run_recipe(name, spec, folder, init=start, resume=resume, device=device, trackers=())
+
+
+def run_recipe(
     name: str,
     spec: RecipeSpec,
     folder: Path,
@@ -92,7 +128,7 @@ def prepare(
         Stopped: it was asked to stop.
         SeasoningError: the loss became NaN; the last saved state is kept.
     """
-    objective, settings = check_recipe(spec)
+    objectives, settings = check_recipe(spec)
     _check_start(name, spec, init)
     known_trackers(trackers)
     parts = _images(spec, math.ceil(settings.batch_size / settings.accumulate))
@@ -102,21 +138,29 @@ def prepare(
     steps = 0 if spec.attack is None else spec.attack.steps
     identity = _identity(spec, parts, start)
     _check_folder(folder, resume)
+    scores: list[Scores] = []
     with claimed(folder):
+
+        def noted(epoch: int, found: Scores) -> None:
+            scores.append(found)
+            on_epoch(epoch, found)
 
         def describe() -> None:
             _write_json(folder / _RECIPE, {"recipe": name, "start": None if init is None else str(init), **identity})
 
         def keep(state: State, epoch: int, file: str = BEST) -> None:
             told = {"name": name, "epoch": epoch + 1, "epochs": spec.schedule.epochs, "smoke": spec.smoke}
+            told |= {"scores": [tuple(each) for each in scores], "gradients": _gradients(spec, len(parts["train"]))}
+            if spec.data.source in SOURCES:
+                told["images"] = {"source": spec.data.source, **{part: len(parts[part]) for part in parts}}
             architecture = spec.network.architecture
             told |= {"options": spec.network.options, "init": start, "seed": spec.seed}
             save_state(state, folder / file, ingredient_metadata(model.constants, threats, architecture, told))
 
-        trained = train(
+        trained = train_network(
             model,
             parts["train"],
-            [objective] * spec.schedule.epochs,
+            objectives,
             validator(parts["validation"], threats, steps, spec.seed),
             settings,
             seed=spec.seed,
@@ -128,7 +172,7 @@ def prepare(
             stop=stop,
             on_start=describe,
             on_step=on_step,
-            on_epoch=on_epoch,
+            on_epoch=noted,
             on_best=keep,
             device=device,
             trackers=trackers,
@@ -139,8 +183,8 @@ def prepare(
     return folder / BEST
 
 
-def check_recipe(spec: RecipeSpec) -> tuple[TrainingObjective, Settings]:
-    """The objective and the settings of a recipe, if both are possible.
+def check_recipe(spec: RecipeSpec) -> tuple[list[TrainingObjective], Settings]:
+    """The training objective of every epoch, and the settings of a recipe, if both are possible.
 
     Raises:
         UnknownName: there is no such objective or architecture.
@@ -149,21 +193,44 @@ def check_recipe(spec: RecipeSpec) -> tuple[TrainingObjective, Settings]:
     """
     if not is_file_name(spec.network.architecture) and not timm.is_model(spec.network.architecture):
         raise UnknownName("architecture", spec.network.architecture, timm.list_models())
-    late = [str(each) for each in spec.schedule.milestones if each >= spec.schedule.epochs]
+    late = [str(milestone) for milestone in spec.schedule.milestones if milestone >= spec.schedule.epochs]
     if late and not spec.smoke:
         raise BadInput(
-            f"schedule.milestones {', '.join(late)} with schedule.epochs={spec.schedule.epochs}: the rate would never "
-            "fall there; set milestones below the epochs"
+            f"schedule.milestones {', '.join(late)} with schedule.epochs={spec.schedule.epochs}: the learning rate "
+            "would never fall there; set milestones below the epochs"
         )
     attack = None if spec.attack is None else TrainingAttack(**spec.attack.model_dump())
-    threats = [Threat.parse(text) for text in spec.threats]
     outer = Outer(spec.objective.loss, spec.objective.beta)
-    return make_objective(spec.objective.name, threats, attack, outer), settings_from(spec)
+    # The recipe's own objective, even where its stages are others: it is what the ingredient is named by.
+    make_objective(spec.objective.name, [Threat.parse(text) for text in spec.threats], attack, outer)
+    objectives: list[TrainingObjective] = []
+    for stage in spec.stages:
+        nominal = stage.objective == "nominal"
+        threats = [Threat.parse(text) for text in spec.threats if not nominal]
+        shrunk = [Threat(threat.norm, stage.radius * threat.eps) for threat in threats]
+        objectives += [make_objective(stage.objective, shrunk, None if nominal else attack, outer)] * stage.epochs
+    return objectives, settings_from(spec)
+
+
+def _gradients(spec: RecipeSpec, images: int) -> int:
+    """Passes of single images with a gradient that the training takes, to the image or to the parameters."""
+    steps, count = 0 if spec.attack is None else spec.attack.steps, len(spec.threats)
+    passes = {"nominal": 1, "max": 1 + steps * count, "avg": (1 + steps) * count, "msd": 1 + steps * count}
+    return images * sum(stage.epochs * passes.get(stage.objective, 1 + steps) for stage in spec.stages)
+
+
+def check_images(spec: RecipeSpec) -> None:
+    """Refuse images that a recipe cannot train on, before any work.
+
+    Raises:
+        BadInput: there are too few, or the network does not take them.
+    """
+    _network(spec, _images(spec, 1)["train"], None)
 
 
 def settings_from(spec: RecipeSpec) -> Settings:
     """How a recipe trains, apart from what it lowers."""
-    schedule = spec.schedule.model_dump(exclude={"epochs", "kind"})
+    schedule = spec.schedule.model_dump(exclude={"epochs", "kind", "stages"})
     given = spec.optimizer.model_dump() | schedule | spec.data.model_dump(include={"crop", "flips"})
     return Settings(**given, schedule=spec.schedule.kind)
 
@@ -204,7 +271,7 @@ def _images(spec: RecipeSpec, together: int) -> dict[str, Samples]:
     What fits into the memory in training does in validation, which takes them so many together.
     """
     data = spec.data
-    if spec.smoke:
+    if data.source == MADE:
         samples = _made(data.classes, data.shape)
     elif data.source not in SOURCES and not Path(data.source).exists():
         raise BadInput(
@@ -223,6 +290,10 @@ def _images(spec: RecipeSpec, together: int) -> dict[str, Samples]:
             f"{data.source} has {given}, the recipe wants {wanted}: name another folder with --data, or set "
             "data.classes and data.shape"
         )
+    if data.source in SOURCES:
+        usual = usual_parts(data.source)
+        known = source_parts(data.source, Used(data.train or usual.train, data.validation))
+        return {part: replace(known[part], batch_size=together) for part in ("validation", "train")}
     if data.validation >= len(samples):
         raise BadInput(
             f"{data.source} has {len(samples)} images, data.validation={data.validation} of them would leave none to "

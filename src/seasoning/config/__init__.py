@@ -1,11 +1,13 @@
 """Settings as frozen values: from text, with every mistake named before any work starts; no torch."""
 
 from seasoning.config.base import Spec, read_spec, resolve
+from seasoning.config.evaluate import EvaluateSpec
 from seasoning.config.search import SearchPlan, make_plan, read_plan
 from seasoning.config.train import RecipeSpec, find_recipe, read_recipe_file, recipe_files
 
 
 __all__ = [
+    "EvaluateSpec",
     "RecipeSpec",
     "SearchPlan",
     "Spec",

@@ -1,139 +1,151 @@
-"""What a run is made of, as frozen values; every unknown key or impossible value is named before any work starts."""
+"""From text to frozen values: one base of specs, one reader of TOML, one `--set`; all mistakes are listed together."""
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, TypeVar, get_args
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from seasoning.errors import BadInput, SeasoningError, UnknownName
 from seasoning.threat import Threat
 
 
 __all__ = [
-    "DataSpec",
-    "EvaluationSpec",
-    "RunSpec",
+    "Count",
+    "Fraction",
+    "Positive",
+    "Seed",
     "Spec",
-    "TrainingSpec",
-    "complaint",
+    "Threats",
+    "at_todays_keys",
     "keys_of",
     "parse_value",
     "read_spec",
+    "read_toml",
     "resolve",
+    "with_settings",
 ]
 
 S = TypeVar("S", bound="Spec")
 
 Count = Annotated[int, Field(ge=1)]
-Epochs = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=2**62)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Spec(BaseModel):
     """Settings as a frozen value; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    # Keys of an earlier version and those of today, with dots; the earlier ones are read for one release.
+    moved: ClassVar[Mapping[str, str]] = {}
 
 
-class DataSpec(Spec):
-    """The data set, the sizes of its four parts, and its shifts."""
-
-    source: str = Field(default="digits", description="Name of the data set.")
-    train: Count = Field(default=900, description="Images to train on.")
-    validation: Count = Field(default=200, description="Images that choose checkpoints.")
-    selection: Count = Field(default=300, description="Images that choose soups.")
-    test: Count = Field(default=397, description="Images for the final numbers; nothing is chosen on them.")
-    shifts: tuple[str, ...] = Field(
-        default=("noise", "blur", "contrast", "rotation", "occlusion"), description="Natural shifts to measure."
-    )
-
-    def sizes(self) -> dict[str, int]:
-        """Number of images of each part, in the order in which they are drawn."""
-        return {part: getattr(self, part) for part in ("train", "validation", "selection", "test")}
+def _threats(texts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(dict.fromkeys(str(Threat.parse(text)) for text in texts))
+    except SeasoningError as error:
+        # Pydantic collects only ValueErrors.
+        raise ValueError(str(error)) from error
 
 
-class TrainingSpec(Spec):
-    """How the ingredients are trained: one from scratch, the others as its fine-tuned copies."""
-
-    architecture: str = Field(default="resnet_small", description="Name of the network.")
-    attack_steps: Count = Field(default=10, description="AutoPGD steps of a training attack.")
-    batch_size: Count = Field(default=64, description="Images in a step.")
-    warmup_nominal: Epochs = Field(default=3, description="Epochs on clean images before the base meets its threat.")
-    warmup_half: Epochs = Field(default=2, description="Epochs at half the radius after them.")
-    base_epochs: Count = Field(default=15, description="Epochs of the base at its full radius.")
-    base_rate: Rate = Field(default=0.1, description="Peak learning rate of the base.")
-    finetune_epochs: Count = Field(default=4, description="Epochs of a fine-tune to another threat.")
-    finetune_rate: Rate = Field(default=0.05, description="Peak learning rate of such a fine-tune.")
-    nominal_epochs: Count = Field(default=10, description="Epochs of the nominal fine-tune.")
-    nominal_rate: Rate = Field(default=0.1, description="Peak learning rate of the nominal fine-tune.")
+# Texts of threats, each once and in the form that `str(Threat)` gives.
+Threats = Annotated[tuple[str, ...], AfterValidator(_threats)]
 
 
-class EvaluationSpec(Spec):
-    """How models are attacked when they are measured."""
+def read_toml(path: Path, expected: str) -> dict[str, Any]:
+    """The content of a TOML file.
 
-    suite: str = Field(default="default", description="Named protocol: which attack stands for each norm.")
-    confirm: str = Field(default="thorough", description="Stronger protocol for the ingredients and the union soup.")
-    steps: Count | None = Field(default=None, description="Steps of every attack instead of the protocol's own.")
-
-
-class RunSpec(Spec):
-    """A whole run: train ingredients, mix, search, measure, report."""
-
-    seed: Annotated[int, Field(ge=0, le=2**62)] = Field(default=0, description="Seed of training and random starts.")
-    smoke: bool = Field(default=False, description="Whether the run only tries the machinery; its outcomes are marked.")
-    threats: tuple[str, ...] = Field(
-        default=("linf:0.19", "l2:0.7", "l1:2"), description="One threat of each norm, the base's first."
-    )
-    grid_parts: Annotated[int, Field(ge=1)] = Field(default=8, description="Weights are multiples of 1 / grid_parts.")
-    data: DataSpec = DataSpec()
-    training: TrainingSpec = TrainingSpec()
-    evaluation: EvaluationSpec = EvaluationSpec()
-
-    @field_validator("threats")
-    @classmethod
-    def _three_norms(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            threats = [Threat.parse(text) for text in texts]
-        except SeasoningError as error:
-            # Pydantic collects only ValueErrors.
-            raise ValueError(str(error)) from error
-        if len(threats) != 3 or len({threat.norm for threat in threats}) != 3:
-            raise ValueError(f"expected one threat of each norm (linf, l2, l1), got {', '.join(texts)}")
-        return tuple(str(threat) for threat in threats)
-
-    def shrunk(self) -> "RunSpec":
-        """The same run with so few images, epochs and steps that it takes seconds; marked as a smoke run."""
-        data = self.data.model_copy(update={"train": 120, "validation": 40, "selection": 40, "test": 50})
-        epochs = {"warmup_nominal": 1, "warmup_half": 1, "base_epochs": 1, "finetune_epochs": 1, "nominal_epochs": 1}
-        training = self.training.model_copy(update={**epochs, "attack_steps": 2})
-        evaluation = self.evaluation.model_copy(update={"steps": 4})
-        changes = {"smoke": True, "grid_parts": 2, "data": data, "training": training, "evaluation": evaluation}
-        return self.model_copy(update=changes)
-
-
-def resolve(settings: Sequence[str], spec: S) -> S:
-    """A spec with `key=value` settings applied, such as `training.base_epochs=1` or `threats=["linf:0.1", …]`.
-
-    Values are read as TOML, and as plain text where they are none.
+    Args:
+        path: The file.
+        expected: What it should be, and what else can be done, for the error.
 
     Raises:
-        UnknownName: a key that the spec has not.
-        BadInput: a setting that is not `key=value`, several unknown keys, or values out of range; all are listed.
+        BadInput: it is not there, or no TOML.
     """
-    content = spec.model_dump()
-    known, unknown = list(keys_of(type(spec))), list[UnknownName]()
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInput(f"{path} is not there: {expected}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} is no TOML ({error}): {expected}") from error
+
+
+def with_settings(content: Mapping[str, Any], settings: Sequence[str], kind: type[Spec]) -> dict[str, Any]:
+    """Nested settings with others as `key=value` in their place, such as `optimizer.rate=0.05` or `threats=["l2:1"]`.
+
+    Values are read as TOML, and as plain text where they are none. Keys of an earlier version become those of today.
+
+    Args:
+        content: The settings.
+        settings: What takes the place of some of them.
+        kind: The spec that they are for.
+
+    Raises:
+        BadInput: a setting that is not `key=value`, or whose key leads into a value; or one under both its keys.
+    """
+    changed = at_todays_keys(content, kind)
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise BadInput(f"setting {setting!r}: expected key=value, such as {known[0]}=1")
-        *path, last = key.split(".")
-        if not _known(key, known) or not isinstance(section := _section(content, path), dict):
-            unknown.append(UnknownName("setting", key, known))
-            continue
+            raise BadInput(f"setting {setting!r}: expected key=value, such as seed=1")
+        *path, last = _todays_key(key, kind).split(".")
+        section = changed
+        for name in path:
+            below = section.get(name)
+            if below is not None and not isinstance(below, Mapping):
+                raise BadInput(f"setting {setting!r}: {name} holds a value and no further settings")
+            section[name] = dict(below or {})
+            section = section[name]
         section[last] = parse_value(text)
-    return _validated(content, type(spec), unknown)
+    return changed
+
+
+def at_todays_keys(content: Mapping[str, Any], kind: type[Spec]) -> dict[str, Any]:
+    """The same settings of a spec, those under keys of an earlier version under the keys of today.
+
+    Raises:
+        BadInput: a setting under both its keys.
+    """
+    changed = {name: dict(value) if isinstance(value, Mapping) else value for name, value in content.items()}
+    for old, new in kind.moved.items():
+        *above, name = old.split(".")
+        section, key = new.split(".")
+        home = changed.get(above[0]) if above else changed
+        if not isinstance(home, dict) or name not in home or not isinstance(changed.setdefault(section, {}), dict):
+            continue
+        if key in changed[section]:
+            raise BadInput(f"settings {old} and {new} are the same one: keep {new}")
+        changed[section][key] = home.pop(name)
+    return changed
+
+
+def _todays_key(key: str, kind: type[Spec]) -> str:
+    """The key of a setting today, also of one below a key that has moved: `options.width`."""
+    for old, new in kind.moved.items():
+        if key == old or key.startswith(f"{old}."):
+            return new + key.removeprefix(old)
+    return key
+
+
+def parse_value(text: str) -> Any:
+    """What a setting says: TOML, or plain text where it is none."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def resolve(settings: Sequence[str], spec: S) -> S:
+    """A spec with `key=value` settings applied.
+
+    Raises:
+        As `with_settings` and `read_spec`.
+    """
+    return read_spec(with_settings(spec.model_dump(), settings, type(spec)), type(spec))
 
 
 def read_spec(content: Mapping[str, Any], kind: type[S]) -> S:
@@ -143,76 +155,71 @@ def read_spec(content: Mapping[str, Any], kind: type[S]) -> S:
         UnknownName: a key that such a spec has not.
         BadInput: several unknown keys, missing ones, or values out of range; all are listed.
     """
-    known = list(keys_of(kind))
-    sections = {key.rpartition(".")[0] for key in known}
-    strange = [key for key in _keys(content) if not _known(key, known) and key not in sections]
-    return _validated(content, kind, [UnknownName("setting", key, known) for key in strange])
+    try:
+        return kind.model_validate(at_todays_keys(content, kind))
+    except ValidationError as error:
+        found = [complaint for each in error.errors() for complaint in _complaints(each, kind)]
+        if len(found) == 1 and isinstance(found[0], UnknownName):
+            raise found[0] from error
+        raise BadInput("\n".join(map(str, found))) from error
 
 
 def keys_of(kind: type[Spec], prefix: str = "") -> Iterator[str]:
-    """The settings of a spec, those of its sections with dots: `training.base_epochs`."""
+    """The settings of a spec, those of its sections with dots: `optimizer.rate`."""
     for name, field in kind.model_fields.items():
-        kinds = [field.annotation, *get_args(field.annotation)]
-        section = next((each for each in kinds if isinstance(each, type) and issubclass(each, Spec)), None)
+        section = _section(field.annotation)
         if section is not None:
             yield from keys_of(section, f"{prefix}{name}.")
         else:
             yield prefix + name
 
 
-def _known(key: str, known: Sequence[str]) -> bool:
-    """Whether a key is a setting, or an entry of one that is a table, such as the options of an architecture."""
-    return any(key == each or key.startswith(f"{each}.") for each in known)
+def _section(annotation: Any) -> type[Spec] | None:
+    """The spec that an annotation such as `AttackSection | None` names; those in lists are none of a dotted key."""
+    if get_origin(annotation) in (tuple, list, dict):
+        return None
+    return next((each for each in (annotation, *get_args(annotation)) if _is_spec(each)), None)
 
 
-def _section(content: dict[str, Any], path: Sequence[str]) -> Any:
-    """The part of nested settings at a path; a section that was left out is made."""
-    section: Any = content
-    for name in path:
-        if not isinstance(section, dict):
-            return None
-        section[name] = {} if section.get(name) is None else section[name]
-        section = section[name]
-    return section
+def _is_spec(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Spec)
 
 
-def _validated(content: Mapping[str, Any], kind: type[S], unknown: Sequence[UnknownName]) -> S:
-    """The spec, unless something is wrong with it; then everything that is."""
-    try:
-        made = kind.model_validate(content)
-    except ValidationError as error:
-        others = [each for each in error.errors() if each["type"] != "extra_forbidden"]
-        if others or not unknown:
-            raise BadInput("\n".join([*map(str, unknown), *map(complaint, others or error.errors())])) from error
-    if len(unknown) == 1:
-        raise unknown[0]
-    if unknown:
-        raise BadInput("\n".join(map(str, unknown)))
-    return made
-
-
-def complaint(error: Mapping[str, Any]) -> str:
+def _complaints(error: Mapping[str, Any], kind: type[Spec]) -> list[UnknownName | str]:
     """One of pydantic's errors in words: which setting, what was given, what is wrong."""
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if not error["loc"]:
-        return message
-    place = ".".join(map(str, error["loc"]))
+    message, location = str(error["msg"]).removeprefix("Value error, "), error["loc"]
+    if not location:
+        return [message]
+    key = ".".join(map(str, location))
+    if error["type"] == "extra_forbidden":
+        # Of an unknown section, its settings are told: they say best what was meant.
+        return [UnknownName("setting", each, _beside(location, kind)) for each in _flat(key, error["input"])]
     if error["type"] == "missing":
-        return f"setting {place} is missing"
-    return f"setting {place}={error['input']!r}: {message}"
+        return [f"setting {key} is missing"]
+    return [f"setting {key}={error['input']!r}: {message}"]
 
 
-def _keys(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _keys(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name
+def _flat(key: str, value: Any) -> list[str]:
+    """The keys of nested settings below a key; the key itself where there are none."""
+    if not isinstance(value, Mapping) or not value:
+        return [key]
+    return [each for name, below in value.items() for each in _flat(f"{key}.{name}", below)]
 
 
-def parse_value(text: str) -> Any:
-    """What a setting says: TOML, or plain text where it is none."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+def _beside(location: Sequence[Any], kind: type[Spec]) -> list[str]:
+    """The settings that an unknown one may be meant for: all of the spec, or those of the list's entry it stands in."""
+    *path, _ = location
+    fields, prefix = kind.model_fields, ""
+    for name in path:
+        prefix += f"{name}."
+        if isinstance(name, int):
+            continue
+        annotation = fields[name].annotation if name in fields else None
+        inner = [annotation, *get_args(annotation)]
+        section = next((each for each in inner if _is_spec(each)), None)
+        if section is None:
+            break
+        if _section(annotation) is None:
+            return [f"{prefix}{location[len(path) - 1]}.{key}" for key in section.model_fields]
+        fields = section.model_fields
+    return list(keys_of(kind))

@@ -5,28 +5,21 @@ A data set of many parts, such as ImageNet-C, is measured as many tasks. Its own
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from seasoning.config.base import Fraction, Positive, Spec
 from seasoning.errors import BadInput, UnknownName
 from seasoning.selection import Limit, SearchObjective, Term
+from seasoning.task import Task
+from seasoning.threat import Threat
 
 
-__all__ = ["WAYS", "Asked", "SearchObjectiveSpec", "Spec", "ask", "search_objectives"]
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+__all__ = ["WAYS", "Asked", "SearchObjectiveSpec", "ask", "search_objectives"]
 
 # What an objective may be besides a task: the mean over data sets, each task by itself, the union of all threats, or
 # a weighted sum.
 WAYS = ("mean", "each", "union", "weighted")
-
-
-class Spec(BaseModel):
-    """Frozen settings; one that there is not is refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SearchObjectiveSpec(Spec):
@@ -38,7 +31,8 @@ class SearchObjectiveSpec(Spec):
         default=(), description="Tasks, or data sets of many parts, of the mean, of each or of the union."
     )
     weights: dict[str, Positive] = Field(default={}, description="Of a weighted sum: tasks, or union, and weights.")
-    at_least: dict[str, Share] = Field(default={}, description="Tasks, or union, and the least accuracy on them.")
+    ingredients: tuple[str, ...] = Field(default=(), description="Only soups of these ingredients; by default of all.")
+    at_least: dict[str, Fraction] = Field(default={}, description="Tasks, or union, and the least accuracy on them.")
 
     @model_validator(mode="after")
     def _weights_where_weighted(self) -> "SearchObjectiveSpec":
@@ -52,12 +46,13 @@ class Asked:
     """What a search measures.
 
     Args:
-        tasks: Names of the tasks: the data set, and the threat if any, of each.
-        columns: For each name that an objective may use, its tasks: one, or those of a data set's parts.
+        tasks: Every task by its text.
+        columns: The columns of a table, and what an objective may name: the texts of the tasks of each. One column is
+            one data set or shift, clean or under one threat; a data set of many parts has a task for each part.
         trusted: Data sets that were not looked at yet: names below theirs may be parts.
     """
 
-    tasks: dict[str, tuple[str, str | None]]
+    tasks: dict[str, Task]
     columns: dict[str, tuple[str, ...]]
     trusted: tuple[str, ...] = ()
 
@@ -76,11 +71,11 @@ class Asked:
 
     def clean(self) -> list[str]:
         """The columns of a table: data sets and shifts."""
-        return [name for name, tasks in self.columns.items() if self.tasks[tasks[0]][1] is None]
+        return [name for name, tasks in self.columns.items() if self.tasks[tasks[0]].threat is None]
 
     def attacked(self) -> list[str]:
         """Data sets under a threat each."""
-        return [name for name, tasks in self.columns.items() if self.tasks[tasks[0]][1] is not None]
+        return [name for name, tasks in self.columns.items() if self.tasks[tasks[0]].threat is not None]
 
 
 def ask(
@@ -112,7 +107,7 @@ def ask(
     twice = next((name for name in sets if sets.count(name) > 1), None)
     if twice is not None:
         raise BadInput(f"two data sets are called {twice!r}: give one of them another name")
-    tasks: dict[str, tuple[str, str | None]] = {name: (name, None) for name in sets}
+    tasks = {name: Task.parse(name) for name in sets}
     trusted = () if parts is not None else tuple(data)
     under = {}
     for name in attacked:
@@ -121,9 +116,9 @@ def ask(
                 continue
             raise UnknownName("data set to attack", name, [*columns, *sets])
         for threat in threats:
-            own = {f"{each}@{threat}": (each, threat) for each in columns.get(name, (name,))}
-            tasks |= own
-            under[f"{name}@{threat}"] = tuple(own)
+            attacked_parts = [tasks[part].under(Threat.parse(threat)) for part in columns.get(name, (name,))]
+            tasks |= {str(task): task for task in attacked_parts}
+            under[f"{name}@{threat}"] = tuple(map(str, attacked_parts))
     return Asked(tasks, columns | under, trusted)
 
 
@@ -171,7 +166,7 @@ def _objectives(spec: SearchObjectiveSpec, asked: Asked) -> list[SearchObjective
     else:
         made = [SearchObjective(spec.best, _terms(_joined(spec.best, spec.tasks, asked), 1.0, asked))]
     named = [spec.name if spec.name and len(made) == 1 else each.name for each in made]
-    return [SearchObjective(name, each.terms, limits) for name, each in zip(named, made, strict=True)]
+    return [SearchObjective(name, each.terms, limits, spec.ingredients) for name, each in zip(named, made, strict=True)]
 
 
 def _limit(name: str, least: float, asked: Asked) -> Limit:
@@ -191,7 +186,7 @@ def _joined(name: str, tasks: Sequence[str], asked: Asked) -> Sequence[str]:
         asked.of(name)
         return (name,)
     chosen = tuple(tasks) or asked.attacked()
-    sets = {each.partition("@")[0] for each in chosen}
+    sets = {str(Task.parse(column).clean) for column in chosen}
     if not chosen or len(sets) > 1:
         what = f"data sets {', '.join(sorted(sets))}" if sets else "no threats"
         raise BadInput(f"a union over {what}: give threats, and with several attacked data sets the union's tasks")

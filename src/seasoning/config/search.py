@@ -1,129 +1,102 @@
-"""The plan of a search as frozen values, read from TOML; all mistakes are listed together before any work starts."""
+"""The plan of a search: ingredients, data, what is tried, and what soups should be best at."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from seasoning.config.base import complaint, parse_value
-from seasoning.config.objectives import WAYS, Asked, SearchObjectiveSpec, Spec, ask, search_objectives
+from seasoning.config.base import (
+    Count,
+    Positive,
+    Seed,
+    Spec,
+    Threats,
+    at_todays_keys,
+    read_spec,
+    read_toml,
+    with_settings,
+)
+from seasoning.config.objectives import WAYS, Asked, SearchObjectiveSpec, ask, search_objectives
+from seasoning.config.sections import AttackSection, NetworkSection, ReadingSection, SpaceSection
 from seasoning.errors import BadInput, SeasoningError, UnknownName
 from seasoning.selection import SearchObjective
 from seasoning.strategies import STRATEGIES, Weights, box, ladder, line, simplex
-from seasoning.threat import Threat
+from seasoning.task import Task
 
 
 __all__ = [
-    "AttackSpec",
-    "SearchObjectiveSpec",
     "SearchPlan",
-    "SpaceSpec",
     "make_plan",
     "objectives_of",
+    "plan_content",
     "points_of",
     "read_plan",
     "require_front",
+    "shared_ingredients",
 ]
 
 # Names that a data set would be mistaken for something else by, in an objective or on the page.
 _TAKEN = ("clean", *WAYS)
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class SpaceSpec(Spec):
-    """The weights that are tried."""
-
-    kind: Literal["simplex", "box", "line", "ladder"] = Field(default="simplex", description="Shape of the space.")
-    step: Annotated[float, Field(gt=0, le=1)] = Field(default=0.1, description="Weights are multiples of it.")
-    low: float = Field(default=-0.4, description="Least weight in a box, or on a line.")
-    high: float = Field(default=1.4, description="Largest weight in a box, or on a line.")
-    groups: dict[str, str] = Field(default={}, description="Of a ladder: the group of each ingredient, as its norm.")
-
-    @field_validator("step")
-    @classmethod
-    def _divides_one(cls, step: float) -> float:
-        if abs(round(1 / step) * step - 1) > 1e-9:
-            raise ValueError("1 is no multiple of the step: take 0.1, 0.05, 0.125 or the like")
-        return step
-
-
-class AttackSpec(Spec):
-    """How soups are attacked."""
-
-    suite: str = Field(default="default", description="Named protocol of the numbers that count.")
-    steps: Count | None = Field(default=None, description="Steps of every attack instead of the protocol's own.")
-    rough_steps: Count = Field(
-        default=20, description="Steps while a search looks around; half as many again for l_1, which needs more."
-    )
-    loss: str | None = Field(default=None, description="Loss of the protocol's AutoPGD, for models of few classes.")
-
 
 class SearchPlan(Spec):
-    """A search: ingredients, data, what is tried, and what soups should be best at."""
+    """A search."""
+
+    # Plans had no sections once.
+    moved: ClassVar[dict[str, str]] = {
+        **{name: f"network.{name}" for name in NetworkSection.model_fields},
+        **{name: f"reading.{name}" for name in ReadingSection.model_fields},
+        "attack.rough_steps": "attack.screening_steps",
+    }
 
     ingredients: dict[str, str] = Field(description="Names and files of the checkpoints, in the order of the weights.")
-    architecture: str = Field(description="Architecture, as for `seasoning evaluate`.")
-    options: dict[str, Any] = Field(default={}, description="Further arguments of the architecture.")
-    mean: tuple[float, ...] | None = Field(default=None, description="Mean of each channel that images are less by.")
-    std: tuple[float, ...] | None = Field(default=None, description="Standard deviation of each channel.")
-    batch_norm: Literal["mix", "geometric"] = Field(default="mix", description="What becomes of running variances.")
+    network: NetworkSection
+    batch_norm: Literal["mix", "geometric"] = Field(default="mix", description="How running variances are mixed.")
     data: dict[str, str] = Field(
         description="Names and places of labelled images, as for `seasoning evaluate`; the first one is the main one."
     )
     folder: str = Field(default=".", description="Where folders of images are looked for; by default beside the plan.")
     shifts: tuple[str, ...] = Field(default=(), description="Natural shifts of the main data set to measure, too.")
-    classes: tuple[str, ...] = Field(default=(), description="The model's classes; by default the main folder's.")
-    transform: Literal["auto", "model", "as-is"] = Field(default="auto", description="As for `seasoning evaluate`.")
-    partial: bool = Field(default=False, description="Whether published sets that are not complete are used.")
-    skip_damaged: bool = Field(default=False, description="Whether images that cannot be read are left out.")
-    workers: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Processes that decode images.")
-    cache: str | None = Field(
-        default=None, description="Folder that keeps decoded images, mapped instead of in memory."
-    )
-    memory_limit: Annotated[float, Field(ge=0)] = Field(
-        default=4.0, description="GiB of a data set beyond which its images are kept on the disk, in the run's folder."
-    )
-    threats: tuple[str, ...] = Field(default=(), description="Threats, such as linf:8/255.")
+    reading: ReadingSection = ReadingSection()
+    threats: Threats = Field(default=(), description="Threats, such as linf:8/255.")
     attacked: tuple[str, ...] = Field(default=(), description="Data sets under the threats; by default the main one.")
     shots: Annotated[int, Field(ge=2)] = Field(default=1000, description="Images of each data set that choose.")
     others: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="Images of each data set that only measure what was chosen; by default all others."
+        default=None, description="Held-out images of each data set to measure the chosen soups on; by default all."
     )
     top: Count = Field(default=3, description="Soups to report for each objective.")
-    space: SpaceSpec = SpaceSpec()
+    uniform: bool = Field(default=True, description="Whether the uniform soup is measured beside the chosen ones.")
+    ensemble: bool = Field(default=False, description="Whether the ensemble of the ingredients is: K passes an image.")
+    space: SpaceSection = SpaceSection()
     strategy: str = Field(default="climb", description="How the space is searched.")
     objectives: tuple[SearchObjectiveSpec, ...] = Field(default=(), description="By default as many as the data allow.")
     pareto: tuple[str, ...] = Field(default=(), description="Two or more objectives to draw the Pareto front of.")
-    attack: AttackSpec = AttackSpec()
-    precision: Literal["full", "bf16"] = Field(default="full", description="bf16 looks around in bfloat16.")
+    attack: AttackSection = AttackSection()
+    precision: Literal["full", "bf16"] = Field(default="full", description="bf16 screens soups in bfloat16.")
     batch_size: Count = Field(default=500, description="Most images in the model at a time.")
     time_limit: Positive | None = Field(default=None, description="Minutes that the search may take, by estimate.")
-    seed: Annotated[int, Field(ge=0, le=2**62)] = Field(default=0, description="Seed of the attacks' random starts.")
+    seed: Seed = Field(default=0, description="Seed of the attacks' random starts.")
     smoke: bool = Field(default=False, description="Whether it only tries the machinery; its outcomes are marked.")
 
     @field_validator("data")
     @classmethod
     def _not_taken(cls, data: dict[str, str]) -> dict[str, str]:
         for name in data:
-            if name in _TAKEN or "@" in name:
+            try:
+                Task(name)
+            except SeasoningError as error:
                 raise ValueError(
-                    f"a data set called {name!r}: {', '.join(_TAKEN)} and names with @ mean tasks and objectives; give "
-                    f"it another name, such as my-{name.replace('@', '-')}"
+                    f"a data set called {name!r}: names hold no / and no @; give it another name, such as "
+                    f"my-{name.replace('@', '-').replace('/', '-')}"
+                ) from error
+            if name in _TAKEN:
+                raise ValueError(
+                    f"a data set called {name!r}: {', '.join(_TAKEN)} mean tasks and objectives; give it another name, "
+                    f"such as my-{name}"
                 )
         return data
-
-    @field_validator("threats")
-    @classmethod
-    def _readable(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            return tuple(dict.fromkeys(str(Threat.parse(text)) for text in texts))
-        except SeasoningError as error:
-            # Pydantic collects only ValueErrors.
-            raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
     def _fits_together(self) -> "SearchPlan":
@@ -131,12 +104,14 @@ class SearchPlan(Spec):
             raise ValueError(f"{len(self.ingredients)} ingredients: give at least two")
         if not self.data:
             raise ValueError("no data: give at least one folder of labelled images, or a known data set")
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std go together: give both, or neither for the architecture's own")
         if self.space.kind == "line" and len(self.ingredients) != 2:
             raise ValueError(f"a line through {len(self.ingredients)} ingredients: it takes two")
         if self.space.kind == "ladder" and self.space.groups.keys() != self.ingredients.keys():
             raise ValueError(f"a ladder wants the group of each ingredient: {', '.join(self.ingredients)}")
+        for objective in self.objectives:
+            for name in objective.ingredients:
+                if name not in self.ingredients:
+                    raise ValueError(str(UnknownName("ingredient of an objective", name, self.ingredients)))
         return self
 
     @property
@@ -154,26 +129,33 @@ class SearchPlan(Spec):
             UnknownName: no such data set to attack.
             BadInput: two data sets of one name, or a shift of a data set of many parts.
         """
-        return ask(
-            list(self.data),
-            [f"{self.main}/{shift}" for shift in self.shifts],
-            self.attacked or (self.main,),
-            self.threats,
-            parts,
-        )
+        shifts = [f"{self.main}/{shift}" for shift in self.shifts]
+        return ask(list(self.data), shifts, self.attacked or (self.main,), self.threats, parts)
 
 
-def points_of(plan: SearchPlan) -> list[Weights]:
-    """The points of the plan's space."""
+def points_of(plan: SearchPlan, ingredients: Sequence[str] = ()) -> list[Weights]:
+    """The points of the plan's space, or those of them that use some ingredients alone.
+
+    Raises:
+        BadInput: there are none.
+    """
     space, count = plan.space, len(plan.ingredients)
-    parts = round(1 / space.step)
     if space.kind == "box":
-        return box(count, parts, space.low, space.high)
-    if space.kind == "line":
-        return line(parts, space.low, space.high)
-    if space.kind == "ladder":
-        return ladder([space.groups[name] for name in plan.ingredients], parts)
-    return simplex(count, parts)
+        points = box(count, space.parts, space.low, space.high)
+    elif space.kind == "line":
+        points = line(space.parts, space.low, space.high)
+    elif space.kind == "ladder":
+        points = ladder([space.groups[name] for name in plan.ingredients], space.parts)
+    else:
+        points = simplex(count, space.parts)
+    left_out = [index for index, name in enumerate(plan.ingredients) if ingredients and name not in ingredients]
+    kept = [weights for weights in points if not any(weights[index] for index in left_out)]
+    if not kept:
+        raise BadInput(
+            f"the space has no soup of {', '.join(ingredients)} alone: give the objective more ingredients, or widen "
+            "the space"
+        )
+    return kept
 
 
 def objectives_of(plan: SearchPlan, parts: Mapping[str, Sequence[str]] | None = None) -> list[SearchObjective]:
@@ -188,7 +170,11 @@ def objectives_of(plan: SearchPlan, parts: Mapping[str, Sequence[str]] | None = 
         UnknownName: an objective over a task that the plan does not measure.
         BadInput: a union without threats; or two objectives of one name.
     """
-    return search_objectives(plan.objectives, plan.asked(parts))
+    found = search_objectives(plan.objectives, plan.asked(parts))
+    # In the order of the weights, so that objectives of the same ingredients share a space.
+    mine = [tuple(name for name in plan.ingredients if name in objective.ingredients) for objective in found]
+    limited = [names if len(names) < len(plan.ingredients) else () for names in mine]
+    return [replace(objective, ingredients=names) for objective, names in zip(found, limited, strict=True)]
 
 
 def read_plan(path: Path, changes: Mapping[str, Any] | None = None, settings: Sequence[str] = ()) -> SearchPlan:
@@ -196,38 +182,53 @@ def read_plan(path: Path, changes: Mapping[str, Any] | None = None, settings: Se
 
     Args:
         path: The file.
-        changes: Settings that take the place of the file's.
+        changes: Nested settings that take the place of the file's.
         settings: Further ones as `key=value`, such as `space.step=0.05`.
 
     Raises:
         As `make_plan`; BadInput also where the file is not there or no TOML.
     """
-    try:
-        content = tomllib.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise BadInput(f"{path} is not there: give the file of a plan, or --ingredient and --data") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} is no TOML ({error})") from error
+    return make_plan(plan_content(path, changes or {}), settings)
+
+
+def plan_content(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in the file of a plan, files and folders in it looked for beside it.
+
+    Args:
+        path: The file.
+        changes: Nested settings that take the place of the file's.
+
+    Raises:
+        BadInput: the file is not there or no TOML, or has a setting under two keys.
+    """
+    text = read_toml(path, "give the file of a plan, or --ingredient and --data")
+    content = at_todays_keys(text, SearchPlan)
     if isinstance(content.get("ingredients"), dict):
         content["ingredients"] = {name: _beside(path, place) for name, place in content["ingredients"].items()}
     content.setdefault("folder", str(path.parent))
-    return make_plan(content | dict(changes or {}), settings)
+    for name, value in at_todays_keys(changes, SearchPlan).items():
+        there = content.get(name)
+        merged = isinstance(there, dict) and isinstance(value, Mapping) and name in ("network", "reading", "attack")
+        content[name] = {**(there or {}), **value} if merged else value
+    return content
 
 
 def make_plan(content: Mapping[str, Any], settings: Sequence[str] = ()) -> SearchPlan:
     """A plan from its content, and from settings as `key=value` that take its place.
 
     Raises:
-        BadInput: settings are unknown, missing or out of range; all are listed. Or the front is of one objective.
+        BadInput: settings are unknown, missing or out of range; all are listed. Or the front is of one objective, or
+            the space has no soup of an objective's ingredients.
         UnknownName: no such strategy, task or objective.
     """
-    try:
-        plan = SearchPlan.model_validate(_with_settings(content, settings))
-    except ValidationError as error:
-        raise BadInput("\n".join(map(_told, error.errors()))) from error
+    plan = read_spec(with_settings(content, settings, SearchPlan), SearchPlan)
     if plan.strategy not in STRATEGIES:
         raise UnknownName("strategy", plan.strategy, STRATEGIES)
-    require_front(plan, objectives_of(plan), plan.asked().trusted)
+    objectives = objectives_of(plan)
+    for names in dict.fromkeys(objective.ingredients for objective in objectives):
+        if names or plan.space.kind != "simplex":  # a simplex of all has points, and may have many
+            points_of(plan, names)
+    require_front(plan, objectives, plan.asked().trusted)
     return plan
 
 
@@ -241,39 +242,28 @@ def require_front(plan: SearchPlan, objectives: Sequence[SearchObjective], trust
 
     Raises:
         UnknownName: no such objective.
-        BadInput: a front of one.
+        BadInput: a front of one, or of objectives without a common ingredient.
     """
-    names = [each.name for each in objectives]
+    names = [objective.name for objective in objectives]
     for name in plan.pareto:
-        if name not in names and not name.startswith(tuple(f"{each}/" for each in trusted)):
+        if name not in names and not name.startswith(tuple(f"{data}/" for data in trusted)):
             raise UnknownName("objective of the Pareto front", name, names)
     if len(plan.pareto) == 1:
         raise BadInput(f"a Pareto front over {plan.pareto[0]!r} alone: give at least two objectives")
+    if not shared_ingredients(plan, [objective for objective in objectives if objective.name in plan.pareto]):
+        raise BadInput(
+            f"a Pareto front over {' and '.join(plan.pareto)}, which have no ingredient in common: a soup of the front "
+            "must be one that all of them may choose"
+        )
 
 
-def _with_settings(content: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    changed = dict(content)
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise BadInput(f"setting {setting!r}: expected key=value, such as space.step=0.05")
-        *path, last = key.split(".")
-        section = changed
-        for name in path:
-            section[name] = dict(section.get(name, {}))
-            section = section[name]
-        section[last] = parse_value(text)
-    return changed
-
-
-def _told(error: Any) -> str:
-    """A complaint; for a setting that there is not, with the nearest that there is."""
-    *path, last = map(str, error["loc"]) if error["loc"] else ("",)
-    sections: dict[str, type[BaseModel]] = {"space": SpaceSpec, "attack": AttackSpec, "objectives": SearchObjectiveSpec}
-    known = sections.get(path[0], SearchPlan) if path else SearchPlan
-    if error["type"] == "extra_forbidden":
-        return str(UnknownName("setting", last, known.model_fields))
-    return complaint(error)
+def shared_ingredients(plan: SearchPlan, objectives: Sequence[SearchObjective]) -> tuple[str, ...]:
+    """The ingredients that soups of several objectives may be made of, in the order of the weights."""
+    return tuple(
+        name
+        for name in plan.ingredients
+        if all(not objective.ingredients or name in objective.ingredients for objective in objectives)
+    )
 
 
 def _beside(plan: Path, place: object) -> object:

@@ -1,23 +1,34 @@
 """Recipes: how one ingredient is trained, as a TOML file with a comment that says what it is for."""
 
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
-from seasoning.config.base import Count, Rate, Seed, Spec, read_spec
-from seasoning.errors import BadInput, SeasoningError, UnknownName, nearest
-from seasoning.threat import Threat
+from seasoning.config.base import Count, Fraction, Positive, Seed, Spec, Threats, read_spec, read_toml, resolve
+from seasoning.config.sections import NetworkSection
+from seasoning.errors import BadInput, UnknownName, nearest
 
 
-__all__ = ["RecipeSpec", "find_recipe", "heading", "read_recipe_file", "recipe_files"]
+__all__ = [
+    "MADE",
+    "RecipeSpec",
+    "asked_recipe",
+    "find_recipe",
+    "heading",
+    "read_recipe_file",
+    "recipe_files",
+    "recipe_folder",
+]
 
-Share = Annotated[float, Field(ge=0, le=1)]
 # A recipe of the wheel lies in the package, one of a clone in the repository's root.
 _FOLDERS = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[3] / "recipes")
 
+# A plan beside recipes, which the demo follows.
+_PLAN = "plan.toml"
+# The source of images that a smoke run makes by itself.
+MADE = "made"
 # What stands for a network in a smoke run: the same kind, as small as it gets.
 _SMALL: dict[str, tuple[str, dict[str, Any]]] = {
     "wide_resnet": ("wide_resnet", {"depth": 10, "widen": 1}),
@@ -26,39 +37,31 @@ _SMALL: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-class NetworkSpec(Spec):
-    """The network."""
-
-    architecture: str = Field(description="Name that timm knows, ours among them, or path/to/file.py:function.")
-    options: dict[str, Any] = Field(default={}, description="Further arguments of the architecture.")
-    mean: tuple[float, ...] | None = Field(default=None, description="Normalization, instead of the network's own.")
-    std: tuple[float, ...] | None = Field(default=None, description="Normalization, instead of the network's own.")
-
-
 class DataSpec(Spec):
     """Training images, and those of them that choose the checkpoint."""
 
     source: str = Field(description="Known data set, or folder with a folder of images for each class.")
     classes: Count = Field(description="Number of classes it must have.")
     shape: tuple[Count, Count, Count] = Field(description="Channels, height and width of its images.")
-    validation: Count = Field(description="Images kept from training, drawn by the hash of their ids.")
+    train: Count | None = Field(default=None, description="Training images of a known data set, instead of its own.")
+    validation: Count = Field(description="Images held out of training, drawn by the hash of their ids.")
     crop: Annotated[int, Field(ge=0)] = Field(default=0, description="Pixels of border that random crops are taken of.")
     flips: bool = Field(default=False, description="Whether half of the images are mirrored.")
 
 
 class TrainingObjectiveSpec(Spec):
-    """What is lowered."""
+    """The training objective."""
 
     name: str = Field(description="nominal, adversarial, max, sat, avg, eat or msd.")
     loss: Literal["ce", "trades"] = Field(default="ce", description="Loss at the attacked images.")
-    beta: Rate = Field(default=6.0, description="Weight of the divergence in trades.")
+    beta: Positive = Field(default=6.0, description="Weight of the divergence in trades.")
 
 
 class AttackSpec(Spec):
     """How images are attacked in training and validation."""
 
     steps: Count = Field(description="AutoPGD steps.")
-    loss: Literal["ce", "kl"] = Field(default="ce", description="What the attack raises.")
+    loss: Literal["ce", "kl"] = Field(default="ce", description="Loss that the attack maximizes.")
     batch_norm: Literal["evaluation", "training"] = Field(
         default="evaluation", description="Mode of batch norm while attacking."
     )
@@ -67,79 +70,114 @@ class AttackSpec(Spec):
 class OptimizerSpec(Spec):
     """Stochastic gradient descent with momentum."""
 
-    rate: Rate = Field(description="Peak learning rate.")
+    rate: Positive = Field(description="Peak learning rate.")
     batch_size: Count = Field(description="Images in a step.")
-    momentum: Share = Field(description="Share of the last step that goes into the next one.")
-    nesterov: bool = Field(default=False, description="Whether the gradient is taken where the momentum leads.")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(description="Added to the gradient, times the parameters.")
-    clip: Rate | None = Field(default=None, description="Largest norm of a gradient.")
-    accumulate: Count = Field(default=1, description="In how many parts a batch goes through the network.")
-    precision: Literal["full", "bf16"] = Field(default="full", description="bf16 computes in bfloat16 where it may.")
-    ema: Rate | None = Field(default=None, description="Decay of an average of the parameters.")
-    ingredient: Literal["raw", "ema"] = Field(default="raw", description="Which parameters are validated and written.")
+    momentum: Fraction = Field(description="Momentum of stochastic gradient descent, at least 0 and below 1.")
+    nesterov: bool = Field(default=False, description="Whether momentum is Nesterov's.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(description="Weight decay of all parameters.")
+    clip: Positive | None = Field(
+        default=None, description="Largest norm of the gradient; longer ones are clipped to it."
+    )
+    accumulate: Count = Field(default=1, description="Parts in which a batch goes through the network, to save memory.")
+    precision: Literal["full", "bf16"] = Field(default="full", description="bf16 trains in mixed precision.")
+    ema: Positive | None = Field(default=None, description="Decay of an exponential moving average of the parameters.")
+    ingredient: Literal["raw", "ema"] = Field(
+        default="raw", description="Parameters that are validated and written: raw, or their moving average."
+    )
+
+
+class StageSpec(Spec):
+    """Some epochs of a training with one objective."""
+
+    epochs: Count = Field(description="Passes over the training images.")
+    objective: str = Field(description="Training objective of the stage, as objective.name.")
+    radius: Annotated[float, Field(gt=0, le=1)] = Field(default=1.0, description="Fraction of each threat's radius.")
 
 
 class ScheduleSpec(Spec):
     """The learning rate over time."""
 
-    epochs: Count = Field(description="Times that every image is seen.")
-    kind: Literal["cosine", "step"] = Field(description="Shape after the warm-up.")
-    warmup: Share = Field(description="Share of the steps over which the rate rises.")
-    milestones: tuple[Count, ...] = Field(default=(), description="Epochs after which a stepped rate falls.")
-    factor: Share = Field(default=0.1, description="What it is multiplied by then.")
+    epochs: Count = Field(description="Passes over the training images.")
+    kind: Literal["cosine", "step"] = Field(description="Shape of the learning rate after the warm-up.")
+    warmup: Fraction = Field(description="Fraction of the steps over which the learning rate rises linearly.")
+    milestones: tuple[Count, ...] = Field(default=(), description="Epochs after which a stepped learning rate falls.")
+    factor: Fraction = Field(default=0.1, description="Factor of each such fall.")
+    stages: tuple[StageSpec, ...] = Field(
+        default=(), description="Stages one after the other, such as nominal, half the radius, the full one."
+    )
 
 
 class RecipeSpec(Spec):
     """How one ingredient is trained."""
 
     starts: tuple[str, ...] = Field(default=(), description="Recipes that it may fine-tune; none starts at random.")
-    threats: tuple[str, ...] = Field(default=(), description="What it becomes robust to; none is nominal training.")
+    threats: Threats = Field(default=(), description="What it becomes robust to; none is nominal training.")
     seed: Seed = Field(default=0, description="Seed of parameters, orders, crops and attacks.")
     smoke: bool = Field(default=False, description="Whether it only tries the machinery.")
-    network: NetworkSpec
+    network: NetworkSection
     data: DataSpec
     objective: TrainingObjectiveSpec
     attack: AttackSpec | None = None
     optimizer: OptimizerSpec
     schedule: ScheduleSpec
 
-    @field_validator("threats")
-    @classmethod
-    def _readable(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            return tuple(str(Threat.parse(text)) for text in texts)
-        except SeasoningError as error:
-            # Pydantic collects only ValueErrors.
-            raise ValueError(str(error)) from error
+    @model_validator(mode="after")
+    def _stages_are_the_epochs(self) -> "RecipeSpec":
+        stages = self.schedule.stages
+        if stages and sum(stage.epochs for stage in stages) != self.schedule.epochs:
+            raise ValueError(
+                f"schedule.epochs={self.schedule.epochs}, and its stages have "
+                f"{' + '.join(str(stage.epochs) for stage in stages)} epochs: expected their sum"
+            )
+        return self
+
+    @property
+    def stages(self) -> tuple["StageSpec", ...]:
+        """The stages of the training; without any, one with the recipe's objective at the full radius."""
+        return self.schedule.stages or (StageSpec(epochs=self.schedule.epochs, objective=self.objective.name),)
 
     def shrunk(self) -> "RecipeSpec":
         """The same recipe with so small a network and so few images and steps that it takes seconds.
 
         Objective, losses, norms and radii of the attacks, rates and the shape of the schedule stay.
         """
+        stages = tuple(stage.model_copy(update={"epochs": 1}) for stage in self.schedule.stages)
+        epochs = len(stages) or min(self.schedule.epochs, 4 if self.schedule.milestones else 2)
         # A stepped schedule keeps its milestones in proportion.
-        epochs = min(self.schedule.epochs, 4 if self.schedule.milestones else 2)
         scale = epochs / self.schedule.epochs
-        schedule = self.schedule.model_copy(
-            update={"epochs": epochs, "milestones": tuple(max(1, round(m * scale)) for m in self.schedule.milestones)}
-        )
+        milestones = tuple(max(1, round(milestone * scale)) for milestone in self.schedule.milestones)
+        schedule = self.schedule.model_copy(update={"epochs": epochs, "milestones": milestones, "stages": stages})
         kind = next((name for name in _SMALL if self.network.architecture.startswith(name)), "resnet_small")
         architecture, options = _SMALL[kind]
         network = self.network.model_copy(update={"architecture": architecture, "options": options})
         attack = self.attack and self.attack.model_copy(update={"steps": min(self.attack.steps, 2)})
         optimizer = self.optimizer.model_copy(update={"batch_size": 16 * min(self.optimizer.accumulate, 2)})
         optimizer = optimizer.model_copy(update={"accumulate": min(self.optimizer.accumulate, 2)})
-        data = self.data.model_copy(update={"source": "made", "validation": 16})
+        data = self.data.model_copy(update={"source": MADE, "validation": 16})
         changes = {"network": network, "attack": attack, "optimizer": optimizer, "schedule": schedule, "data": data}
         return self.model_copy(update={"smoke": True, **changes})
 
 
-def recipe_files() -> dict[str, Path]:
-    """The recipes that come with the package, by names such as `"cifar10/linf-scratch"`."""
+def recipe_folder() -> Path:
+    """The folder of the recipes that come with the package.
+
+    Raises:
+        BadInput: they are gone.
+    """
     root = next((folder for folder in _FOLDERS if folder.is_dir()), None)
     if root is None:
-        return {}
-    return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.toml"))}
+        raise BadInput("the recipes of the package are gone: install it again")
+    return root
+
+
+def recipe_files() -> dict[str, Path]:
+    """The recipes that come with the package, by names such as `"cifar10/linf-scratch"`; plans are none."""
+    root = recipe_folder()
+    return {
+        path.relative_to(root).with_suffix("").as_posix(): path
+        for path in sorted(root.rglob("*.toml"))
+        if path.name != _PLAN
+    }
 
 
 def find_recipe(given: str) -> tuple[str, Path]:
@@ -173,16 +211,28 @@ def read_recipe_file(path: Path) -> RecipeSpec:
         UnknownName: it has a setting that recipes have not.
         BadInput: it is no TOML, or its settings are impossible or missing; all are listed.
     """
-    try:
-        content: Mapping[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} is no TOML ({error}): see `seasoning recipes show linf-scratch` for one") from error
+    content = read_toml(path, "give the file of a recipe; `seasoning recipes show linf-scratch` prints one")
     try:
         return read_spec(content, RecipeSpec)
     except UnknownName as error:
         raise BadInput(f"{path}: {error}") from error
     except BadInput as error:
         raise BadInput(f"{path}:\n{error}") from error
+
+
+def asked_recipe(recipe: str, data: str | None, settings: Sequence[str], *, smoke: bool) -> tuple[str, RecipeSpec]:
+    """The name of a recipe, and what it says with other images and settings applied.
+
+    Raises:
+        UnknownName, BadInput: there is no such recipe, or settings are unknown or impossible.
+    """
+    name, path = find_recipe(recipe)
+    spec = read_recipe_file(path)
+    if data is not None:
+        # Not as a setting: those are TOML, where a path with quotes is something else.
+        spec = spec.model_copy(update={"data": spec.data.model_copy(update={"source": data})})
+    spec = resolve(settings, spec)
+    return name, spec.shrunk() if smoke else spec
 
 
 def heading(path: Path) -> str:

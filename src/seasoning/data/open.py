@@ -1,7 +1,7 @@
 """From what somebody names as data to samples as a model sees them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from seasoning.data.listing import Listing
 from seasoning.data.reading import Known, read_samples, usable_processors
 from seasoning.data.recognise import find_set, lacking, shortfall
 from seasoning.data.samples import Samples
-from seasoning.data.sources import SOURCES, SPLITS, source_parts
+from seasoning.data.sources import SOURCES, SPLITS, Used, source_parts
 from seasoning.errors import BadInput, UnknownName
 
 
@@ -39,6 +39,8 @@ class ReadOptions:
         skip_damaged: Whether to leave out images that cannot be read, and count them.
         partial: Whether to measure what is there of a set that is not complete.
         class_names: The model's classes in the order of its logits, to name the folders by.
+        used: By the names of known data sets, how many images of them the model was trained and validated on, where
+            these are not the usual ones.
     """
 
     split: str | None = None
@@ -48,6 +50,7 @@ class ReadOptions:
     skip_damaged: bool = False
     partial: bool = False
     class_names: tuple[str, ...] | None = None
+    used: Mapping[str, Used] = field(default_factory=dict)
 
 
 class Opened:
@@ -210,7 +213,7 @@ def open_data(names: Sequence[str], options: ReadOptions) -> list[Opened]:
 def _opened(text: str, options: ReadOptions) -> list[Opened]:
     if text in SOURCES:
         part = options.split or "test"
-        return [Opened(text, text, None, None, lambda: source_parts(text)[part], options)]
+        return [Opened(text, text, None, None, lambda: source_parts(text, options.used.get(text))[part], options)]
     kind, equals, path = text.partition("=")
     if not equals or (kind not in FACTS and Path(text).exists()):
         kind, path = "", text

@@ -7,6 +7,7 @@ run, or on the other samples.
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -14,11 +15,20 @@ from seasoning.data.reading import read_samples
 from seasoning.data.recognise import find_set
 from seasoning.data.samples import Samples
 from seasoning.errors import BadInput, UnknownName
+from seasoning.task import SPLITS
 
 
-__all__ = ["SOURCES", "SPLITS", "held_out", "load_source", "source_parts", "split_samples"]
-
-SPLITS = ("train", "validation", "selection", "test")
+__all__ = [
+    "SOURCES",
+    "SPLITS",
+    "Used",
+    "drawing_order",
+    "held_out",
+    "load_source",
+    "source_parts",
+    "split_samples",
+    "usual_parts",
+]
 
 
 def load_digits() -> Samples:
@@ -42,30 +52,53 @@ SOURCES: dict[str, Callable[[], Samples]] = {"digits": load_digits}
 _SIZES = {"digits": {"train": 900, "validation": 200, "selection": 300, "test": 397}}
 
 
-def source_parts(name: str, sizes: Mapping[str, int] | None = None) -> dict[str, Samples]:
-    """The parts of a known data set, by the names in `SPLITS`.
+class Used(NamedTuple):
+    """How many images of a known data set ingredients were trained on and validated on."""
+
+    train: int
+    validation: int
+
+
+def usual_parts(name: str) -> Used:
+    """How many images of a known data set ingredients are trained and validated on where nobody says otherwise."""
+    return Used(_SIZES[name]["train"], _SIZES[name]["validation"])
+
+
+def source_parts(name: str, used: Used | None = None) -> dict[str, Samples]:
+    """The parts of a known data set, by the names in `SPLITS`; none of them shares an image with another.
 
     Args:
         name: Of the data set, a key of `SOURCES`.
-        sizes: Images of each part, where other parts are wanted than the usual ones.
+        used: Where ingredients used other numbers of images than the usual ones: what they leave is divided into
+            selection images, as many as usual, and test images.
 
     Raises:
         BadInput: more images are asked for than there are.
     """
-    return split_samples(load_source(name), _SIZES[name] | dict(sizes or {}))
+    samples, usual = load_source(name), _SIZES[name]
+    train, validation = used or usual_parts(name)
+    left = max(len(samples) - train - validation, 0)
+    selection = min(usual["selection"], left)
+    sizes = {"train": train, "validation": validation, "selection": selection, "test": left - selection}
+    return split_samples(samples, sizes)
 
 
-def held_out(name: str, used: Sequence[int] = ()) -> Samples:
-    """A known data set without the images that ingredients were trained or validated on.
+def held_out(name: str, used: Sequence[Used]) -> Samples:
+    """A known data set without the images that any of several ingredients was trained or validated on.
 
     Args:
         name: Of the data set, a key of `SOURCES`.
-        used: How many images of it each ingredient used; those that say nothing used the usual parts.
+        used: What each of them says; those that say nothing used the usual parts.
     """
-    samples, usual = load_source(name), _SIZES[name]
-    most = max([usual["train"] + usual["validation"], *used])
+    samples = load_source(name)
     # Parts are filled in one order, so the images that were used are the first of it.
+    most = max(sum(each) for each in (usual_parts(name), *used))
     return split_samples(samples, {"used": most, "held out": len(samples) - most})["held out"]
+
+
+def drawing_order(samples: Samples) -> list[int]:
+    """Ids of a data set in the order in which its parts are filled."""
+    return sorted(samples.ids.tolist(), key=lambda each: hashlib.sha256(f"{samples.name}/{each}".encode()).digest())
 
 
 def load_source(name: str, *, split: str = "test") -> Samples:
@@ -104,7 +137,7 @@ def split_samples(samples: Samples, sizes: Mapping[str, int]) -> dict[str, Sampl
     """
     if sum(sizes.values()) > len(samples):
         raise BadInput(f"{samples.name}: parts of {dict(sizes)} ask for more than its {len(samples)} samples")
-    digests = [hashlib.sha256(f"{samples.name}/{sample}".encode()).digest() for sample in samples.ids.tolist()]
-    order = torch.tensor(sorted(range(len(digests)), key=digests.__getitem__))
+    rows = {each: row for row, each in enumerate(samples.ids.tolist())}
+    order = torch.tensor([rows[each] for each in drawing_order(samples)])
     parts = dict(zip(sizes, order[: sum(sizes.values())].split(list(sizes.values())), strict=True))
     return {part: samples.take(rows.sort().values, f"{samples.name}/{part}") for part, rows in parts.items()}

@@ -71,3 +71,8 @@ class LiveSoup:
                 self._model.load(mix(self._states, weights, policy=self._policy, names=self._names))
             self._there = weights
         return self._half if precision == "bf16" else self._model
+
+    def state(self) -> State:
+        """The tensors of the live model."""
+        state: State = self._model.network.state_dict()
+        return state

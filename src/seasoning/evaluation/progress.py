@@ -3,7 +3,15 @@
 from collections.abc import Callable
 
 
-__all__ = ["Meter"]
+__all__ = ["Meter", "Watch", "part_of"]
+
+# What is being done, the work done, and the work in all.
+Watch = Callable[[str, float, float], None]
+
+
+def part_of(watch: Watch, begin: float, end: float) -> Watch:
+    """A watcher of one part of the work, which is the fraction of the whole from `begin` to `end`."""
+    return lambda doing, done, total: watch(doing, begin + (end - begin) * min(done / total, 1.0), 1.0)
 
 
 class Meter:
@@ -14,7 +22,7 @@ class Meter:
         total: Work in all, in any unit that grows like time.
     """
 
-    def __init__(self, watch: Callable[[str, float, float], None], total: float) -> None:
+    def __init__(self, watch: Watch, total: float) -> None:
         self._watch, self._total, self.done = watch, total, 0.0
 
     def advance(self, doing: str, work: float) -> None:

@@ -1,36 +1,42 @@
-"""What a report must know: the models that were chosen, and what has to be measured of each on the test split.
+"""The models of the tables: ingredients, soups and ensembles; and what has to be measured of each on held-out images.
 
-Choices are pure functions of the results they read, and several tables ask for them: each is made once.
+Choices are pure functions of what they read: the answers of a search that has ended, else what is measured so far.
 """
 
-from collections.abc import Sequence
-from functools import cache
-from math import comb
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
-from seasoning.outcomes import ModelKey
-from seasoning.report.results import CLEAN, Results
-from seasoning.selection import Choice, accuracy_on, choose, mean_over, union_over
+from seasoning.config.run_record import RunRecord
+from seasoning.config.search import points_of
+from seasoning.errors import BadInput
+from seasoning.report.results import MEAN, UNION, Results
+from seasoning.selection import Choice, SearchObjective, choose
+from seasoning.statistics import EQUAL
+from seasoning.task import Task
 
 
 __all__ = [
+    "SINGLE_SOUP",
     "TOP",
+    "UNION_SOUP",
     "Contender",
-    "Wanted",
-    "best_ingredient",
+    "chosen_soups",
     "contenders",
     "is_alone",
+    "known_choices",
     "missing",
     "single_soup",
-    "specific_soups",
-    "top_single",
+    "soup_name",
+    "tied_ranks",
     "top_specific",
     "union_soup",
     "wanted",
 ]
 
-# How many soups of an objective the paper shows (Table 3).
-TOP = 3
+# How many soups of an objective the paper shows (Table 3), and the most that anything here shows.
+TOP, _MOST = 3, 5
+SINGLE_SOUP, UNION_SOUP = "single soup", "union soup"
 
 
 class Contender(NamedTuple):
@@ -38,23 +44,20 @@ class Contender(NamedTuple):
 
     Args:
         name: What the tables call it.
-        model: Its key.
-        passes: Forward passes at inference, the paper's "# FP".
-        confirmed: Whether it is attacked by the stronger protocol, too.
+        weights: One number for each ingredient.
+        ensemble: Whether it is the ensemble of the ingredients whose weights are not 0, instead of their soup.
+        confirmed: Whether it is attacked by the stronger suite, too, where there is one.
     """
 
     name: str
-    model: ModelKey
-    passes: int
+    weights: tuple[float, ...]
+    ensemble: bool
     confirmed: bool
 
-
-class Wanted(NamedTuple):
-    """One measurement on the test split: of a model, on a task, under the default or the stronger attack."""
-
-    model: ModelKey
-    task: str
-    confirming: bool
+    @property
+    def passes(self) -> int:
+        """Forward passes at inference, the paper's "# FP"."""
+        return sum(weight != 0 for weight in self.weights) if self.ensemble else 1
 
 
 def is_alone(weights: Sequence[float]) -> bool:
@@ -62,113 +65,147 @@ def is_alone(weights: Sequence[float]) -> bool:
     return sum(weight != 0 for weight in weights) == 1
 
 
-@cache
-def union_soup(results: Results) -> Choice:
-    """The soup most robust to all threats at once on the selection split."""
-    return choose(results.candidates(results.threats), union_over(results.threats))[0]
+def contenders(record: RunRecord, chosen: Mapping[str, tuple[float, ...]]) -> list[Contender]:
+    """Ingredients, ensembles, uniform soups and the soups chosen for several tasks, in the order of the tables.
 
-
-@cache
-def top_single(results: Results) -> list[Choice]:
-    """The soups of the best means over the clean data set and its shifts on the selection split, best first."""
-    tasks = (CLEAN, *results.shifts)
-    return choose(results.candidates(tasks), mean_over(tasks), TOP)
-
-
-def single_soup(results: Results) -> Choice:
-    """The soup of the best mean over the clean data set and its shifts on the selection split."""
-    return top_single(results)[0]
-
-
-@cache
-def top_specific(results: Results) -> dict[str, list[Choice]]:
-    """For the clean data set and each shift, the soups best on it on the selection split, best first."""
-    tasks = (CLEAN, *results.shifts)
-    candidates = results.candidates(tasks)
-    return {task: choose(candidates, accuracy_on(task), TOP) for task in tasks}
-
-
-def specific_soups(results: Results) -> dict[str, Choice]:
-    """For the clean data set and each shift, the soup best on it on the selection split."""
-    return {task: choices[0] for task, choices in top_specific(results).items()}
-
-
-@cache
-def best_ingredient(results: Results) -> str:
-    """The ingredient of the best mean over the clean data set and its shifts on the selection split."""
-    tasks = (CLEAN, *results.shifts)
-    alone = [each for each in results.candidates(tasks) if is_alone(each.weights)]
-    weights = choose(alone, mean_over(tasks))[0].weights
-    return results.ingredients[weights.index(1)].name
-
-
-@cache
-def contenders(results: Results) -> list[Contender]:
-    """Ingredients, baselines, ensembles and soups, in the order of the tables; soups as far as they can be chosen."""
-    count, robust = len(results.ingredients), results.robust_count
-    single = (*results.ingredients, *results.baselines)
-    alone = [Contender(each.name, results.alone(each.name), 1, confirmed=True) for each in single]
-    ensembles = [
-        Contender(f"ensemble of {size}", results.ensemble(size), size, confirmed=False)
-        for size in dict.fromkeys((robust, count))
-        if size > 1
+    Args:
+        record: Of the search.
+        chosen: Weights of the best soup of objectives, by name; those that are not known yet are left out.
+    """
+    names = [note.name for note in record.ingredients]
+    alone = [
+        Contender(name, tuple(float(index == own) for index in range(len(names))), ensemble=False, confirmed=True)
+        for own, name in enumerate(names)
     ]
-    named: dict[str, tuple[float, ...]] = {}
-    if (even := robust or count) > 1:
-        named["uniform soup"] = (*[1 / even] * even, *[0.0] * (count - even))
-    if results.threats and results.candidates(results.threats):
-        named["union soup"] = union_soup(results).weights
-    if results.candidates((CLEAN, *results.shifts)):
-        named["single soup"] = single_soup(results).weights
+    even = _even(record, names)
+    ensembles = [Contender(f"ensemble of {words}", weights, True, False) for words, weights in even.items()]
+    uniform = [Contender(f"uniform soup of {words}", weights, False, False) for words, weights in even.items()]
     soups = [
-        Contender(name, results.soup(weights), 1, confirmed=name == "union soup") for name, weights in named.items()
+        Contender(soup_name(objective), chosen[objective.name], False, _is_attacked(objective))
+        for objective in _of_tables(record.objectives)
+        if objective.name in chosen
     ]
-    return [*alone, *ensembles, *soups]
+    return [*alone, *(ensembles if record.plan.ensemble else ()), *(uniform if record.plan.uniform else ()), *soups]
 
 
-def wanted(results: Results) -> list[Wanted]:
-    """What the tables want from the test split, each once."""
-    everyone = contenders(results)
-    shifts = (CLEAN, *results.shifts)
-    found = [Wanted(each.model, task, confirming=False) for each in everyone for task in results.tasks]
-    if results.candidates(shifts):
-        found += [
-            Wanted(results.soup(each.weights), task, confirming=False)
-            for each in top_single(results)
-            for task in shifts
-        ]
-        found += [
-            Wanted(results.soup(each.weights), task, confirming=False)
-            for task, choices in top_specific(results).items()
-            for each in choices
-        ]
-    found += [
-        Wanted(each.model, threat, confirming=True) for each in everyone if each.confirmed for threat in results.threats
-    ]
-    return list(dict.fromkeys(found))
+def soup_name(objective: SearchObjective) -> str:
+    """What the tables call the best soup of an objective: the single soup is that of the mean over data sets."""
+    return {MEAN: SINGLE_SOUP, UNION: UNION_SOUP}.get(objective.name, f"{objective.name} soup")
+
+
+def wanted(record: RunRecord, chosen: Mapping[str, tuple[float, ...]]) -> list[tuple[Contender, str, bool]]:
+    """What the tables want of held-out images: a model, a task, and whether under the stronger attack; each once."""
+    everyone = contenders(record, chosen)
+    tasks = dict.fromkeys(task for tasks in record.columns.values() for task in tasks)
+    found = [(each, task, False) for each in everyone for task in tasks]
+    return found + [(each, task, True) for each in everyone if each.confirmed for task in record.confirming]
+
+
+def chosen_soups(results: Results, objective: SearchObjective, top: int = TOP) -> list[Choice]:
+    """The soups of the highest scores of an objective on the selection points; empty where none is measured on all.
+
+    Of an objective of the search they are its answer: no more than the plan asked for.
+    """
+    asked = _asked(results, objective)
+    if asked not in results.choices:
+        results.choices[asked] = _choices(results, asked)
+    return results.choices[asked][:top]
+
+
+def known_choices(results: Results) -> dict[str, tuple[float, ...]]:
+    """The weights of the best soup of every objective, as far as they can be chosen."""
+    found = {objective.name: chosen_soups(results, objective, 1) for objective in results.record.objectives}
+    return {name: choices[0].weights for name, choices in found.items() if choices}
+
+
+def union_soup(results: Results) -> Choice | None:
+    """The soup most robust to all threats at once on the selection points, where the search asked for it."""
+    asked = _named(results, UNION)
+    return next(iter(chosen_soups(results, asked, 1)), None) if asked else None
+
+
+def single_soup(results: Results, rank: int = 0) -> Choice | None:
+    """The soup of the best mean over data sets on the selection points, or one of the next.
+
+    It is the mean that the search asked for, else the plain one over the columns without attack.
+    """
+    return next(iter(chosen_soups(results, _named(results, MEAN) or results.mean)[rank:]), None)
+
+
+def top_specific(results: Results) -> dict[str, list[Choice]]:
+    """For each column without attack, the soups best on it on the selection points, best first."""
+    return {label: chosen_soups(results, results.objective((label,), label)) for label in results.clean}
+
+
+def tied_ranks(scores: Sequence[float]) -> list[tuple[int, ...]]:
+    """Ranks, from 1, that share a score.
+
+    Args:
+        scores: In descending order.
+    """
+    groups = [[1]] if scores else []
+    for rank, (above, below) in enumerate(pairwise(scores), 2):
+        if above - below <= EQUAL:
+            groups[-1].append(rank)
+        else:
+            groups.append([rank])
+    return [tuple(group) for group in groups if len(group) > 1]
 
 
 def missing(results: Results) -> list[str]:
-    """What is not measured yet of the grid and of the tables, in words; empty for a finished run."""
-    told = list(results.setting.unfinished)
-    if results.setting.answers or told:
-        # A search knows by itself what it wants measured.
-        return told
-    if (parts := results.setting.grid_parts) is not None:
-        everyone = len(results.ingredients)
-        for tasks, count, what in (
-            (results.threats, results.robust_count, "under the threats"),
-            ((CLEAN, *results.shifts), everyone, "clean and under the shifts"),
-        ):
-            if not tasks:
-                continue
-            whole, there = comb(parts + count - 1, count - 1), len(results.candidates(tasks))
-            if there < whole:
-                told.append(f"soups {what}, on the selection images: {there} of {whole}")
-    asked = wanted(results)
-    there = sum(
-        results.outcomes(each.model, "test", each.task, confirming=each.confirming) is not None for each in asked
-    )
-    if there < len(asked):
-        told.append(f"measurements of the chosen models on the test images: {there} of {len(asked)}")
+    """What is not measured yet, in words; empty for a finished search."""
+    record = results.record
+    if record.answers is not None:
+        return []
+    told = ["the end of the search: the choice and its final numbers"]
+    if record.plan.strategy == "grid":
+        for objective in _of_tables(record.objectives):
+            there, space = len(results.candidates(objective.tasks)), len(points_of(record.plan, objective.ingredients))
+            told.append(f"soups measured for {objective.name!r} on the selection images: {there} of {space}")
     return told
+
+
+def _even(record: RunRecord, names: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Equal weights of all ingredients, and of those that an objective is about, by what they are called."""
+    found: dict[str, tuple[float, ...]] = {}
+    for group in dict.fromkeys((*(each.ingredients for each in record.objectives if each.ingredients), ())):
+        members = [not group or name in group for name in names]
+        size = sum(members)
+        weights = tuple(float(member) / size for member in members)
+        if size > 1 and weights not in found.values():
+            words = str(size) if str(size) not in found else f"{size}: {', '.join(group)}"
+            found[words] = weights
+    return found
+
+
+def _choices(results: Results, objective: SearchObjective) -> list[Choice]:
+    for answer in results.record.answers or ():
+        if answer.objective == objective:
+            return [Choice(soup.weights, soup.judged.selection) for soup in answer.chosen]
+    names = results.names
+    candidates = [each for each in results.candidates(objective.tasks) if objective.allows(each.weights, names)]
+    try:
+        return choose(candidates, objective, _MOST) if candidates else []
+    except BadInput:
+        return []  # no soup keeps to the limits
+
+
+def _asked(results: Results, objective: SearchObjective) -> SearchObjective:
+    """The objective of the search with the same terms, whatever it is called, that without limits first; else this."""
+    same = [each for each in results.record.objectives if each.terms == objective.terms]
+    plain = [each for each in same if not each.limits and not each.ingredients]
+    return objective if objective in same else next(iter([*plain, *same]), objective)
+
+
+def _named(results: Results, name: str) -> SearchObjective | None:
+    """The objective of the search with this name."""
+    return next((each for each in results.record.objectives if each.name == name), None)
+
+
+def _of_tables(objectives: Sequence[SearchObjective]) -> list[SearchObjective]:
+    """The objectives whose soups stand in the tables: those over several tasks, or the first one."""
+    return [each for each in objectives if len(each.tasks) > 1] or list(objectives[:1])
+
+
+def _is_attacked(objective: SearchObjective) -> bool:
+    return any(Task.parse(task).threat is not None for task in objective.tasks)

@@ -3,27 +3,15 @@
 from typing import NamedTuple
 
 from seasoning.report.results import Results
+from seasoning.report.tables import Grid
+from seasoning.task import Task
 
 
-__all__ = ["Grid", "Spent", "cost_tables", "joint_training", "spent"]
+__all__ = ["Spent", "cost_tables", "joint_training", "spent"]
 
 _UNKNOWN = "not recorded"
 _TRADE_OFFS = (1, 3, 10)
-_STAGES = {
-    "validation": "measuring the ingredients",
-    "selection": "searching soups",
-    "test": "measuring the chosen models",
-}
-
-
-class Grid(NamedTuple):
-    """A table of words and counts; the first column names the row."""
-
-    title: str
-    note: str
-    columns: list[str]
-    rows: list[list[str]]
-    name: str
+_STAGES = {"selection": "searching soups", "test": "measuring the chosen models"}
 
 
 class Spent(NamedTuple):
@@ -35,11 +23,13 @@ class Spent(NamedTuple):
 
 
 def spent(results: Results) -> dict[str, Spent]:
-    """What every stage of measuring cost, by part of the data."""
-    parts = {place.data: part for (part, _), place in results.setting.places.items()}
+    """What every stage of measuring cost, by split of the data; screening is part of the search."""
     found = dict.fromkeys(_STAGES, Spent(0, 0, 0.0))
-    for asked, header in results.costs():
-        part = parts.get(asked.data)
+    parts: dict[str, str | None] = {}
+    for asked, header in results.blocks:
+        if asked.data not in parts:
+            parts[asked.data] = Task.parse(asked.data).part
+        part = parts[asked.data]
         if part in found:
             one = found[part]
             found[part] = Spent(

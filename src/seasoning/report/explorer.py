@@ -1,21 +1,21 @@
-"""What the page's explorer knows: for every soup how many images of every column it gets right."""
+"""What the explorer of the page knows: for every soup how many images of every column it gets right."""
 
 import base64
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seasoning import metrics, statistics
-from seasoning.outcomes import ModelKey, Outcomes
-from seasoning.report.results import CLEAN, Results
+from seasoning.outcomes import Measured
+from seasoning.report.results import CLEAN, UNION, Results
+from seasoning.selection import SearchObjective
+from seasoning.statistics import Estimate
 
 
-__all__ = ["UNION", "Board", "Column", "board", "mix_command", "payload", "starting_point"]
+__all__ = ["Board", "Column", "board", "mix_command", "payload", "starting_point"]
 
-UNION = "union"
 _MISSING = 0xFFFF
 _LARGEST = 10  # the right end of a slider
 
@@ -24,16 +24,16 @@ class Column(NamedTuple):
     """A number that every soup has.
 
     Args:
-        name: A task, or the union of the threats.
+        name: The label of a column, or the union of the threats.
         kind: `clean`, `shift`, `threat` or `union`.
-        images: Selection images behind it.
-        held_out: Images behind it that chose nothing; 0 where there are none.
+        images: Selection images behind it, those of all parts together.
+        parts: How many data sets of as many images it is the plain mean of.
     """
 
     name: str
     kind: str
     images: int
-    held_out: int
+    parts: int = 1
 
 
 class Board(NamedTuple):
@@ -45,8 +45,11 @@ class Board(NamedTuple):
         files: Their checkpoints, from the folder of the run.
         weights: `(soups, ingredients)`.
         right: How many selection images each soup has right, `(soups, columns)`; -1 where it is not measured.
-        held_out: The same on images that chose nothing, for the soups that were measured there.
+        intervals: Of columns of several parts, whose images are not independent, by their index: the ends of the 95 %
+            interval, `(soups, 2)`; NaN where a soup is not measured.
+        held_out: For the soups that were measured on images that chose nothing, a number for each column.
         policy: What was done with normalization statistics, as in `ModelKey`.
+        start: Where the sliders stand at first; by default as in `starting_point`.
     """
 
     columns: list[Column]
@@ -54,34 +57,43 @@ class Board(NamedTuple):
     files: list[str]
     weights: NDArray[np.float64]
     right: NDArray[np.int64]
-    held_out: dict[int, list[int]]
+    intervals: dict[int, NDArray[np.float64]]
+    held_out: dict[int, list[Estimate | None]]
     policy: str = "mix"
+    start: tuple[int, ...] = ()
 
 
 def board(results: Results) -> Board:
-    """The board of a run: every soup that is measured on all selection images of at least one task."""
-    rows = [(weights, model, _counts(results, model, "selection")) for weights, model in results.soups()]
-    measured = [each for each in rows if any(known is not None for known in each[2])]
-    names = [*results.tasks, *([UNION] if results.threats else [])]
-    tested = {place: _counts(results, model, "test") for place, (_, model, _) in enumerate(measured)}
-    held = {place: counts for place, counts in tested.items() if any(known is not None for known in counts)}
-    columns = [
-        Column(
-            name,
-            _kind(results, name),
-            _images([counts[place] for *_, counts in measured]),
-            _images([counts[place] for counts in held.values()]),
-        )
-        for place, name in enumerate(names)
+    """The board of a run: every soup that is measured on all selection images of at least one column."""
+    objectives = {label: results.objective((label,), label) for label in results.columns}
+    objectives |= {UNION: results.union} if results.union is not None else {}
+    known = {
+        weights: [results.measured(model, "selection", each.tasks) for each in objectives.values()]
+        for weights, model in results.soups
+    }
+    soups = {weights: outcomes for weights, outcomes in known.items() if any(each is not None for each in outcomes)}
+    counts = [
+        [_count(each, rows) for each, rows in zip(objectives.values(), own, strict=True)] for own in soups.values()
     ]
+    columns = [
+        Column(label, _kind(results, label), max((row[index][1] for row in counts), default=0), len(each.terms))
+        for index, (label, each) in enumerate(objectives.items())
+    ]
+    held = {row: _held_out(results, weights, objectives.values()) for row, weights in enumerate(soups)}
     return Board(
         columns,
-        [each.name for each in results.ingredients],
-        [each.path for each in results.ingredients],
-        np.array([weights for weights, *_ in measured]).reshape(len(measured), len(results.ingredients)),
-        np.array([_rights(counts) for *_, counts in measured], dtype=np.int64).reshape(len(measured), len(names)),
-        {place: _rights(counts) for place, counts in held.items()},
-        policy=results.setting.policy,
+        results.names,
+        [note.path for note in results.ingredients],
+        np.array(list(soups)).reshape(len(soups), len(results.ingredients)),
+        np.array([[right for right, _ in row] for row in counts], dtype=np.int64).reshape(len(soups), len(columns)),
+        {
+            index: np.array([_ends(each, own[index]) for own in soups.values()]).reshape(len(soups), 2)
+            for index, each in enumerate(objectives.values())
+            if len(each.terms) > 1
+        },
+        {row: numbers for row, numbers in held.items() if any(each is not None for each in numbers)},
+        policy=results.plan.batch_norm,
+        start=_first_question(results, objectives),
     )
 
 
@@ -108,55 +120,65 @@ def payload(known: Board) -> dict[str, Any]:
     wide = max((each.images for each in known.columns), default=0) >= _MISSING
     counts = np.where(known.right < 0, 0xFFFFFFFF if wide else _MISSING, known.right)
     return {
-        "columns": [
-            {"name": each.name, "kind": each.kind, "images": each.images, "heldOut": each.held_out}
-            for each in known.columns
-        ],
+        "columns": [{"name": each.name, "kind": each.kind, "images": each.images} for each in known.columns],
         "ingredients": known.ingredients,
         "files": known.files,
         "policy": known.policy,
         "weights": [[float(f"{weight:.12g}") for weight in row] for row in known.weights],
         "bits": 32 if wide else 16,
         "right": base64.b64encode(counts.astype("<u4" if wide else "<u2").tobytes()).decode(),
-        "heldOut": {str(place): counts for place, counts in known.held_out.items()},
-        "start": starting_point(known.columns),
+        "intervals": {str(index): [_short(ends) for ends in rows] for index, rows in known.intervals.items()},
+        "heldOut": {
+            str(row): [None if each is None else _short(each[:3]) for each in numbers]
+            for row, numbers in known.held_out.items()
+        },
+        "start": list(known.start) or starting_point(known.columns),
         "largest": _LARGEST,
     }
 
 
-def _counts(results: Results, model: ModelKey, split: str) -> list[tuple[int, int] | None]:
-    """Right and all images of a model on every task of a split, and on the union of the threats."""
-    found: list[tuple[int, int] | None] = []
-    attacked: list[Outcomes] = []
-    for task in results.tasks:
-        outcomes = results.outcomes(model, split, task)
-        if outcomes is None:
-            found.append(None)
-            continue
-        if task in results.threats:
-            attacked.append(outcomes)
-            found.append(_count(metrics.robust_column(outcomes)))
-        else:
-            found.append(_count(metrics.clean_column(outcomes)))
-    if results.threats:
-        whole = len(attacked) == len(results.threats)
-        found.append(_count(metrics.union_column(*attacked)) if whole else None)
-    return found
+def _first_question(results: Results, objectives: Mapping[str, SearchObjective]) -> tuple[int, ...]:
+    """The sliders for the first objective of the search; none where they cannot say it."""
+    asked = set(results.record.objectives[0].terms)
+    for label, objective in objectives.items():
+        if set(objective.terms) == asked:
+            return tuple(_LARGEST if each == label else 0 for each in objectives)
+    tasks = {term.tasks for term in asked}
+    labels = [label for label, own in results.columns.items() if all((task,) in tasks for task in own)]
+    if labels and set(results.objective(labels, "").terms) == asked:
+        return tuple(_LARGEST if each in labels else 0 for each in objectives)
+    return ()
 
 
-def _count(column: statistics.Column) -> tuple[int, int]:
-    return int(column[1].sum()), len(column[1])
+def _short(numbers: Sequence[float]) -> list[float] | None:
+    """Fractions with as many digits as a page needs; nothing where they are not known."""
+    return None if np.isnan(numbers).any() else [float(f"{number:.8g}") for number in numbers]
 
 
-def _rights(counts: Sequence[tuple[int, int] | None]) -> list[int]:
-    return [-1 if each is None else each[0] for each in counts]
+def _count(objective: SearchObjective, outcomes: Measured | None) -> tuple[int, int]:
+    """Right and all images of an objective over as many images of each part; -1 and 0 where it is not measured."""
+    if outcomes is None:
+        return -1, 0
+    columns = objective.columns(outcomes)
+    return sum(int(right.sum()) for _, right in columns), sum(len(right) for _, right in columns)
 
 
-def _images(counts: Sequence[tuple[int, int] | None]) -> int:
-    return max((each[1] for each in counts if each is not None), default=0)
+def _ends(objective: SearchObjective, outcomes: Measured | None) -> tuple[float, float]:
+    if outcomes is None:
+        return float("nan"), float("nan")
+    estimate = objective.estimate(outcomes)
+    return estimate.low, estimate.high
+
+
+def _held_out(
+    results: Results, weights: tuple[float, ...], objectives: Iterable[SearchObjective]
+) -> list[Estimate | None]:
+    """A soup's numbers on images that chose nothing."""
+    known = [(each, results.measured(results.soup(weights), "test", each.tasks)) for each in objectives]
+    return [None if outcomes is None else each.estimate(outcomes) for each, outcomes in known]
 
 
 def _kind(results: Results, name: str) -> str:
     if name in (CLEAN, UNION):
         return name
-    return "threat" if name in results.threats else "shift"
+    return "shift" if name in results.shifts else "threat"

@@ -1,16 +1,16 @@
 """The figures of a run: each from the store alone, each with its points; what a run has no numbers for is left out."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from itertools import combinations
 from math import isclose
 
 import numpy as np
 
-from seasoning import metrics, statistics
-from seasoning.outcomes import Outcomes
-from seasoning.report.contenders import contenders, single_soup, union_soup
+from seasoning import metrics
+from seasoning.outcomes import Measured
+from seasoning.report.contenders import UNION_SOUP, chosen_soups, contenders, known_choices, single_soup, union_soup
 from seasoning.report.plots import (
     Line,
     Panel,
@@ -21,77 +21,90 @@ from seasoning.report.plots import (
     pareto_figure,
     ternary_figure,
 )
-from seasoning.report.results import CLEAN, Results
+from seasoning.report.results import CLEAN, UNION, Results
 from seasoning.report.style import Drawing
-from seasoning.report.tables import Table, spoken_weights, threats_table
-from seasoning.selection import Candidate, accuracy_on, choose, mean_over, regret_curve, union_over
+from seasoning.report.tables import spoken_weights, threats_table
+from seasoning.selection import Candidate, SearchObjective, accuracy_on, regret_curve
 from seasoning.statistics import Estimate, pareto_front
-from seasoning.threat import Threat
+from seasoning.task import Task
 
 
 __all__ = ["drawings", "numbers"]
 
 _TOP = 5
-_SEVERITY = re.compile(r"(?P<corruption>.+)[/:](?P<severity>[1-9])$")
 
 
 def drawings(results: Results) -> list[Drawing]:
     """Every figure that the run has the numbers for, in the order of the page."""
     made = [*_ternaries(results), _lines(results), _pareto(results), _union_intervals(results)]
     made += [_composition(results), _ladder(results), _regret(results), _training(results)]
-    return [each for each in made if each is not None]
+    known = [each for each in made if each is not None]
+    # Names that differ in signs only would share files.
+    words = [each.name for each in known]
+    return [
+        each._replace(name=f"{each.name}-{words[:index].count(each.name) + 1}") if each.name in words[:index] else each
+        for index, each in enumerate(known)
+    ]
 
 
-def numbers(results: Results, candidate: Candidate) -> dict[str, Estimate]:
-    """Clean, per-threat and union accuracy of one soup on the selection split; without threats clean and shifts."""
-    attacked = [candidate.outcomes[threat] for threat in results.threats]
-    if not attacked:
-        return {task: metrics.accuracy(rows) for task, rows in candidate.outcomes.items()}
-    found = {CLEAN: metrics.accuracy(attacked[0])}
-    found |= {threat: metrics.robust_accuracy(candidate.outcomes[threat]) for threat in results.threats}
-    return found | {"union": metrics.union_accuracy(*attacked)}
+def numbers(results: Results, outcomes: Measured) -> dict[str, Estimate]:
+    """Accuracy of one soup on every column that the maps show and on the union of the threats, on selection images."""
+    found = {
+        label: results.objective((label,), label).estimate(outcomes)
+        for label, tasks in results.columns.items()
+        if all(task in outcomes for task in tasks)
+    }
+    before, attacked = results.before_attack, [results.columns[threat][0] for threat in results.threats[:1]]
+    if before and before not in found and attacked[0] in outcomes and len(results.columns[before]) == 1:
+        # Every attacked image was classified without an attack first.
+        found = {before: metrics.accuracy(outcomes[attacked[0]]), **found}
+    if results.union is not None and all(task in outcomes for task in results.union.tasks):
+        found[UNION] = results.union.estimate(outcomes)
+    return found
 
 
-def _asked(results: Results) -> tuple[str, ...]:
-    """The tasks that the maps show: the threats, or without any the clean set and its shifts."""
-    return results.threats or (CLEAN, *results.shifts)
+def _maps(results: Results) -> SearchObjective:
+    """What the maps show: the columns under the threats, or without any those without attack."""
+    return results.objective(results.threats or results.clean, "maps")
 
 
 def _chosen(results: Results) -> tuple[float, ...] | None:
     """The weights that the maps mark."""
-    if not results.candidates(_asked(results)):
-        return None
-    return (union_soup(results) if results.threats else single_soup(results)).weights
+    choice = union_soup(results) if results.threats else single_soup(results)
+    return None if choice is None else choice.weights
 
 
 def _corners(results: Results) -> tuple[int, ...] | None:
-    """Places of the three ingredients of a triangle: all, or the robust ones where there are three of them."""
-    count, robust = len(results.ingredients), results.robust_count
-    return tuple(range(3)) if count == 3 or (robust == 3 and results.threats) else None
+    """Indices of the three ingredients of a triangle: all, or the three that an objective is about."""
+    if len(results.ingredients) == 3:
+        return (0, 1, 2)
+    names = results.names
+    groups = [objective.ingredients for objective in results.record.objectives if len(objective.ingredients) == 3]
+    return tuple(map(names.index, groups[0])) if groups else None
 
 
 def _ternaries(results: Results) -> Iterator[Drawing]:
     corners = _corners(results)
     if corners is None:
         return
-    names = [results.ingredients[place].name for place in corners]
+    names = [results.ingredients[index].name for index in corners]
     inside = {
-        tuple(each.weights[place] for place in corners): numbers(results, each)
-        for each in results.candidates(_asked(results))
-        if isclose(sum(each.weights[place] for place in corners), 1) and min(each.weights) >= 0
+        tuple(each.weights[index] for index in corners): numbers(results, each.outcomes)
+        for each in results.candidates(_maps(results).tasks)
+        if isclose(sum(each.weights[index] for index in corners), 1) and min(each.weights) >= 0
     }
     if len(inside) < 3:
         return
     chosen = _chosen(results)
-    mark = None if chosen is None else tuple(chosen[place] for place in corners)
+    mark = None if chosen is None else tuple(chosen[index] for index in corners)
     for column in next(iter(inside.values())):
-        values = {weights: each[column].value for weights, each in inside.items()}
+        values = {weights: found[column].value for weights, found in inside.items()}
         yield Drawing(
             f"ternary-{_word(column)}",
             column,
-            f"{column} accuracy of the soups of {', '.join(names)} on the selection split",
+            f"{column} accuracy of the soups of {', '.join(names)} on the selection images",
             (*names, "accuracy", "low", "high"),
-            [(*weights, *each[column][:3]) for weights, each in inside.items()],
+            [(*weights, *found[column][:3]) for weights, found in inside.items()],
             partial(ternary_figure, values, names, column, mark if mark in inside else None),
         )
 
@@ -101,16 +114,16 @@ def _lines(results: Results) -> Drawing | None:
     panels, points = [], []
     for one, other in combinations(range(len(results.ingredients)), 2):
         between = sorted(
-            (each.weights[other], numbers(results, each))
-            for each in results.candidates(_asked(results))
+            (each.weights[other], numbers(results, each.outcomes))
+            for each in results.candidates(_maps(results).tasks)
             if isclose(each.weights[one] + each.weights[other], 1)
-            and not any(weight for place, weight in enumerate(each.weights) if place not in (one, other))
+            and not any(weight for index, weight in enumerate(each.weights) if index not in (one, other))
         )
         if len(between) < 3:
             continue
         first, second = results.ingredients[one].name, results.ingredients[other].name
-        shares = [share for share, _ in between]
-        lines = [Line(column, shares, [each[column] for _, each in between]) for column in between[0][1]]
+        weights = [weight for weight, _ in between]
+        lines = [Line(column, weights, [found[column] for _, found in between]) for column in between[0][1]]
         panels.append(Panel(f"{first} to {second}", f"weight of {second}", lines))
         points += [(first, second, line.name, *row) for line in lines for row in _rows(line)]
     if not panels:
@@ -118,7 +131,7 @@ def _lines(results: Results) -> Drawing | None:
     return Drawing(
         "lines",
         "Between two ingredients",
-        "Accuracy on the selection split of the soups of two ingredients against the weight of the second, 95 % bands",
+        "Accuracy on the selection images of the soups of two ingredients against the weight of the second, 95 % bands",
         ("first", "second", "column", "weight", "accuracy", "low", "high"),
         points,
         partial(lines_figure, panels, "accuracy, %", (0.0, 1.0)),
@@ -127,51 +140,52 @@ def _lines(results: Results) -> Drawing | None:
 
 def _pareto(results: Results) -> Drawing | None:
     """Clean accuracy against that under all threats, or against the mean of the shifts."""
-    candidates = results.candidates((CLEAN, *_asked(results)))
-    if len(candidates) < 3 or not (results.threats or results.shifts):
+    clean = results.objective((CLEAN,), CLEAN)
+    other = results.union or (results.objective(results.shifts, "shifts") if results.shifts else None)
+    if other is None:
         return None
-
-    def spot(name: str, outcomes: Mapping[str, Outcomes]) -> Spot:
-        if results.threats:
-            return Spot(
-                name,
-                metrics.accuracy(outcomes[CLEAN]),
-                metrics.union_accuracy(*[outcomes[threat] for threat in results.threats]),
-            )
-        # A bootstrap for each of thousands of dots would take minutes; the crowd is drawn without intervals.
-        columns = [metrics.clean_column(outcomes[shift]) for shift in results.shifts]
-        value = float(np.mean([right.mean() for _, right in columns]))
-        mean = statistics.mean_accuracy(columns) if name else Estimate(value, value, value, len(columns[0][0]))
-        return Spot(name, metrics.accuracy(outcomes[CLEAN]), mean)
-
-    crowd = [spot("", each.outcomes) for each in candidates]
-    best = pareto_front(np.array([(each.x.value, each.y.value) for each in crowd]))
+    candidates = results.candidates((*clean.tasks, *other.tasks))
+    if len(candidates) < 3:
+        return None
+    # Intervals of thousands of dots would not be seen; the crowd is drawn without.
+    crowd = [_bare_spot(clean, other, each.outcomes) for each in candidates]
+    best = pareto_front(np.array([(dot.x.value, dot.y.value) for dot in crowd]))
     by_weights = {each.weights: each.outcomes for each in candidates}
-    alone = {each.name: np.eye(len(results.ingredients))[place] for place, each in enumerate(results.ingredients)}
-    asked = {name: tuple(weights.tolist()) for name, weights in alone.items()}
+    count = len(results.ingredients)
+    asked = {
+        note.name: tuple(float(index == own) for index in range(count)) for own, note in enumerate(results.ingredients)
+    }
     if (chosen := _chosen(results)) is not None:
         asked["chosen soup"] = chosen
-    named = [spot(name, by_weights[weights]) for name, weights in asked.items() if weights in by_weights]
-    what = "union of the threats" if results.threats else "mean of the shifts"
+    named = [
+        Spot(name, clean.estimate(by_weights[weights]), other.estimate(by_weights[weights]))
+        for name, weights in asked.items()
+        if weights in by_weights
+    ]
+    what = "union of the threats" if results.union else "mean of the shifts"
     return Drawing(
         "pareto",
-        "Clean accuracy against robustness" if results.threats else "Clean accuracy against the shifts",
-        f"Every soup on the selection split: clean accuracy against the {what}; the soups that no other beats in both "
+        "Clean accuracy against robustness" if results.union else "Clean accuracy against the shifts",
+        f"Every soup on the selection images: clean accuracy against the {what}; the soups that no other beats in both "
         "are joined, named models have 95 % intervals",
         ("soup", "clean", f"{what}", "undominated"),
         [
-            (spoken_weights(results, each.weights), dot.x.value, dot.y.value, int(place in best))
-            for place, (each, dot) in enumerate(zip(candidates, crowd, strict=True))
+            (spoken_weights(results, each.weights), dot.x.value, dot.y.value, int(index in best))
+            for index, (each, dot) in enumerate(zip(candidates, crowd, strict=True))
         ],
-        partial(pareto_figure, crowd, [crowd[place] for place in best], named, "clean, %", f"{what}, %"),
+        partial(pareto_figure, crowd, [crowd[index] for index in best], named, "clean, %", f"{what}, %"),
     )
 
 
+def _bare_spot(clean: SearchObjective, other: SearchObjective, outcomes: Measured) -> Spot:
+    x, y = (objective.score(outcomes) for objective in (clean, other))
+    return Spot("", Estimate(x, x, x, 0), Estimate(y, y, y, 0))
+
+
 def _union_intervals(results: Results) -> Drawing | None:
-    if not results.threats:
+    if results.union is None:
         return None
-    table: Table = threats_table(results)
-    union = {row.name: cell for row in table.rows if (cell := row.cells[-1]) is not None}
+    union = {row.name: cell for row in threats_table(results).rows if (cell := row.cells[-1]) is not None}
     if not union:
         return None
     return Drawing(
@@ -179,67 +193,68 @@ def _union_intervals(results: Results) -> Drawing | None:
         "Union accuracy of every model",
         "Union accuracy of every model with its interval; the numbers stand in the table of threats",
         ("model", "accuracy", "low", "high"),
-        [(name, *each[:3]) for name, each in union.items()],
-        partial(intervals_figure, union, "union accuracy on the test split, %, with 95 % intervals", "union soup"),
+        [(name, *estimate[:3]) for name, estimate in union.items()],
+        partial(intervals_figure, union, "union accuracy on held-out images, %, with 95 % intervals", UNION_SOUP),
     )
 
 
 def _composition(results: Results) -> Drawing | None:
-    """The weights of the five best soups of every data set, threat, corruption and severity."""
+    """The weights of the best soups of every data set, threat, corruption and severity."""
     panels: dict[str, dict[str, list[tuple[float, ...]]]] = {}
-    for task in results.tasks:
-        candidates = results.candidates((task,))
-        if len(candidates) < 2:
-            continue
-        objective = union_over((task,)) if task in results.threats else accuracy_on(task)
-        soups = [each.weights for each in choose(candidates, objective, _TOP)]
-        split = _SEVERITY.match(task) if task not in results.threats else None
-        title = "under the threats" if task in results.threats else "clean and under the shifts"
-        if split:
-            panels.setdefault(split["corruption"], {})[split["severity"]] = soups
-        else:
-            panels.setdefault(title, {})[task] = soups
-    if results.threats and len(candidates := results.candidates(results.threats)) > 1:
-        best = choose(candidates, union_over(results.threats), _TOP)
-        panels["under the threats"]["union"] = [each.weights for each in best]
+    tasks = dict.fromkeys(task for tasks in results.columns.values() for task in tasks)
+    for objective in [accuracy_on(task) for task in tasks] + ([results.union] if results.union else []):
+        soups = [choice.weights for choice in chosen_soups(results, objective, _TOP)]
+        if len(results.candidates(objective.tasks)) >= 2 and soups:
+            title, group = _panel(results, objective)
+            panels.setdefault(title, {})[group] = soups
     if not panels:
         return None
-    names = [each.name for each in results.ingredients]
     return Drawing(
         "composition",
         "What the best soups are made of",
-        f"Weights of the {_TOP} best soups on the selection split, one bar each, for every data set and threat",
-        ("group", "task", "rank", *names),
+        f"Weights of the best soups on the selection images, {_TOP} at most, for every data set and threat",
+        ("group", "task", "rank", *results.names),
         [
             (title, task, rank, *weights)
             for title, groups in panels.items()
             for task, soups in groups.items()
             for rank, weights in enumerate(soups, 1)
         ],
-        partial(composition_figure, panels, names),
+        partial(composition_figure, panels, results.names),
     )
+
+
+def _panel(results: Results, objective: SearchObjective) -> tuple[str, str]:
+    """The title of the panel that an objective's soups stand in, and the name of their group there."""
+    task = Task.parse(objective.tasks[0])
+    if task.threat is not None:
+        return "under the threats", results.label(str(task)) if len(objective.tasks) == 1 else UNION
+    if task.corruption is None:
+        return "clean and under the shifts", results.label(str(task))
+    damaged = {each.column for each in map(Task.parse, results.record.parts) if each.severity is not None}
+    return task.corruption if len(damaged) == 1 else f"{task.column}: {task.corruption}", str(task.severity)
 
 
 def _ladder(results: Results) -> Drawing | None:
     """Robust accuracy against the radius, where a norm was measured at two or more."""
     panels: dict[str, list[Line]] = {}
-    for each in contenders(results):
-        clean = results.outcomes(each.model, "test", CLEAN)
+    for each in contenders(results.record, known_choices(results)):
+        model = results.key(each.weights, ensemble=each.ensemble)
+        clean = results.outcomes(model, "test", results.source)
         steps: dict[str, dict[float, Estimate]] = {}
-        for text, outcomes in results.radii(each.model, "test"):
-            threat = Threat.parse(text)
+        for threat, outcomes in results.radii(model):
             steps.setdefault(threat.norm, {})[threat.eps] = metrics.robust_accuracy(outcomes)
         for norm, found in steps.items():
             if len(found) > 1:
                 ladder = found if clean is None else {0.0: metrics.accuracy(clean)} | found
-                places = sorted(ladder)
-                panels.setdefault(norm, []).append(Line(each.name, places, [ladder[place] for place in places]))
+                radii = sorted(ladder)
+                panels.setdefault(norm, []).append(Line(each.name, radii, [ladder[radius] for radius in radii]))
     if not panels:
         return None
     return Drawing(
         "ladder",
         "Robust accuracy against the radius",
-        "Robust accuracy on the test split against the radius of each threat, 95 % bands; at radius 0 it is clean",
+        "Robust accuracy on held-out images against the radius of each threat, 95 % bands; at radius 0 it is clean",
         ("norm", "model", "eps", "accuracy", "low", "high"),
         [(norm, line.name, *row) for norm, lines in panels.items() for line in lines for row in _rows(line)],
         partial(lines_figure, [Panel(norm, "radius", lines) for norm, lines in panels.items()], "robust accuracy, %"),
@@ -248,15 +263,13 @@ def _ladder(results: Results) -> Drawing | None:
 
 def _regret(results: Results) -> Drawing | None:
     lines = []
-    clean = (CLEAN, *results.shifts)
-    objectives = [union_over(results.threats)] if results.threats else []
-    objectives.append(mean_over(clean, "mean of clean and shifts" if results.shifts else CLEAN))
-    for objective in objectives:
-        candidates = results.candidates(objective.tasks)
+    named = {UNION: results.union, "mean of clean and shifts" if results.shifts else CLEAN: results.mean}
+    for name, objective in named.items():
+        candidates: list[Candidate] = [] if objective is None else results.candidates(objective.tasks)
         images = min((len(rows) for each in candidates for rows in each.outcomes.values()), default=0)
         counts = [count for count in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if count < images]
-        if counts and len(candidates) > 1:
-            lines.append(Line(objective.name, counts, regret_curve(candidates, objective, counts)))
+        if objective is not None and counts and len(candidates) > 1:
+            lines.append(Line(name, counts, regret_curve(candidates, objective, counts)))
     if not lines:
         return None
     return Drawing(
@@ -272,7 +285,7 @@ def _regret(results: Results) -> Drawing | None:
 
 def _training(results: Results) -> Drawing | None:
     panels, points = [], []
-    for each in (*results.ingredients, *results.baselines):
+    for each in results.ingredients:
         lines = []
         for name in (CLEAN, "robust"):
             known = [(step.epoch, value) for step in each.curve if (value := getattr(step, name)) is not None]

@@ -2,11 +2,11 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Sequence
 from textwrap import fill
 
-from seasoning.report.costs import Grid
-from seasoning.report.tables import Row, Table
+from seasoning.report.tables import Grid, Row, Table
 from seasoning.statistics import Estimate
 
 
@@ -19,12 +19,16 @@ _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textas
 
 def markdown(table: Table | Grid) -> str:
     """A Markdown table under its title; intervals in brackets, the best in bold."""
-    columns, rows = _texts(table, lambda value, interval, best: f"{f'**{value}**' if best else value}{interval}")
+    columns, rows = _texts(
+        table,
+        lambda value, interval, best: f"{f'**{value}**' if best else value}{interval}",
+        escape=lambda text: text.replace("|", "\\|"),
+    )
     lines = [f"**{table.title}.** {table.note}", "", _bar(columns), _bar(["---", *["---:"] * (len(columns) - 1)])]
     for group, texts in rows:
         if group is not None:
             lines.append(_bar([f"*{group}*", *[""] * (len(columns) - 1)]))
-        lines.append(_bar([each.replace("|", "\\|") for each in texts]))
+        lines.append(_bar(texts))
     return "\n".join(lines) + "\n"
 
 
@@ -54,12 +58,12 @@ def latex(table: Table | Grid) -> str:
 
 
 def comma_separated(table: Table | Grid) -> str:
-    """Numbers for programs: one line for each cell of a table of estimates (shares in [0, 1]), or the grid itself."""
+    """Numbers for programs: one line for each cell of a table of fractions in [0, 1], or the grid itself."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     if isinstance(table, Grid):
         writer.writerow(table.columns)
-        writer.writerows([[each.replace(",", "") for each in row] for row in table.rows])
+        writer.writerows([[_plain(each) for each in row] for row in table.rows])
         return buffer.getvalue()
     writer.writerow(["group", "model", "passes", "column", "value", "low", "high", "n", "one_model", "best"])
     for row in table.rows:
@@ -133,8 +137,13 @@ def _value(row: Row, column: str, cell: Estimate | None) -> str:
     return text if row.one_model or column != "mean" else f"({text})"
 
 
-def _number(share: float) -> str:
-    return f"{share:.10g}"
+def _number(fraction: float) -> str:
+    return f"{fraction:.10g}"
+
+
+def _plain(text: str) -> str:
+    """A count without the commas between its digits; other words as they are."""
+    return text.replace(",", "") if re.fullmatch(r"\d{1,3}(,\d{3})+", text) else text
 
 
 def _bar(cells: Sequence[str]) -> str:

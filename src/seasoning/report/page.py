@@ -1,42 +1,39 @@
 """One self-contained HTML page about a run: it opens offline, loads nothing, and lets its reader choose a soup."""
 
 import json
-import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from seasoning import metrics
 from seasoning.atomic import replacing
-from seasoning.report.answers import Answer, answer_tables, answers, told
-from seasoning.report.contenders import missing, single_soup, specific_soups, union_soup
+from seasoning.report.contenders import chosen_soups, known_choices, missing
 from seasoning.report.costs import cost_tables, spent
-from seasoning.report.explorer import UNION, Board, Column, board, mix_command, payload
+from seasoning.report.explorer import Board, Column, board, mix_command, payload
 from seasoning.report.figures import drawings
 from seasoning.report.published import published_tables
-from seasoning.report.results import CLEAN, Results
+from seasoning.report.results import CLEAN, UNION, Results
 from seasoning.report.style import inline_svg
-from seasoning.report.tables import Table, percent, points, shifts_table, spoken_weights, threats_table, top_table
-from seasoning.report.verdicts import comparisons, confirmed_unions, shift_verdict, verdict
-from seasoning.statistics import Estimate
+from seasoning.report.tables import percent, points, shifts_table, spoken_weights, threats_table, top_table
+from seasoning.report.verdicts import answer_tables, confirmed_unions, front_table, union_differences, verdict
+from seasoning.selection.answers import Answer
 
 
 __all__ = ["assets", "environment", "explorer_content", "write_page"]
 
+_Each = TypeVar("_Each")
 _SCRIPTS = ("board", "choose", "chart", "scatter", "maps", "tables", "explorer", "main")
-_SEVERITY = re.compile(r"(.+)[/:]([1-9])$")
 
 
 class _Sliders(NamedTuple):
-    """Sliders under one heading: places and names of their columns; `together` adds one that moves them all."""
+    """Sliders under one heading: indices and names of their columns."""
 
     title: str
     columns: list[tuple[int, str]]
-    together: bool
 
 
 def write_page(results: Results, path: Path, *, published: bool = False, folder: Path | None = None) -> Path:
@@ -50,7 +47,8 @@ def write_page(results: Results, path: Path, *, published: bool = False, folder:
     """
     known = board(results)
     content = _content(results, published) | explorer_content(known)
-    content["command"] = results.setting.command.format(folder=path.parent if folder is None else folder)
+    doing = "demo --resume" if results.is_demo else "search …"
+    content["command"] = f"seasoning {doing} --out {shlex.quote(str(path.parent if folder is None else folder))}"
     with replacing(path) as temporary:
         temporary.write_text(environment().get_template("page.html.j2").render(**content), encoding="utf-8")
     return path
@@ -89,23 +87,18 @@ def explorer_content(known: Board) -> dict[str, Any]:
         "board_json": Markup(text.replace("<", "\\u003c")),
         "sliders": _sliders(known.columns),
         "presets": _presets(known.columns),
-        "clean_column": next((place for place, each in enumerate(known.columns) if each.kind == CLEAN), None),
+        "clean_column": next((index for index, each in enumerate(known.columns) if each.kind == CLEAN), None),
         "has_held_out": bool(known.held_out),
     }
 
 
 def _sliders(columns: Sequence[Column]) -> list[_Sliders]:
-    groups: dict[str, _Sliders] = {}
-    for place, each in enumerate(columns):
-        split = _SEVERITY.match(each.name) if each.kind == "shift" else None
-        if split:
-            group = groups.setdefault(split[1], _Sliders(split[1], [], together=True))
-            group.columns.append((place, f"severity {split[2]}"))
-        else:
-            title = "Under attack" if each.kind in ("threat", UNION) else "Without attack"
-            groups.setdefault(title, _Sliders(title, [], together=False)).columns.append((place, each.name))
-    order = sorted(groups.values(), key=lambda each: each.title != "Under attack")
-    return sorted(order, key=lambda each: each.together)
+    """Sliders of columns under attack, then of those without."""
+    groups = {"Under attack": _Sliders("Under attack", []), "Without attack": _Sliders("Without attack", [])}
+    for index, column in enumerate(columns):
+        title = "Under attack" if column.kind in ("threat", UNION) else "Without attack"
+        groups[title].columns.append((index, column.name))
+    return [group for group in groups.values() if group.columns]
 
 
 def _presets(columns: Sequence[Column]) -> list[tuple[str, str]]:
@@ -126,128 +119,108 @@ def _presets(columns: Sequence[Column]) -> list[tuple[str, str]]:
 def _content(results: Results, published: bool) -> dict[str, Any]:
     threats = threats_table(results) if results.threats else None
     tables = [shifts_table(results)] if results.shifts or not results.threats else []
-    tables = [each for each in (*tables, top_table(results)) if each.rows]
-    setting = results.setting
+    whole, parts = _whole_and_parts(results, answer_tables(results))
+    commands, part_commands = _whole_and_parts(results, _commands(results))
+    stages = spent(results).values()
     return {
         "script": assets("js"),
         "css": assets("css"),
         "results": results,
-        "setting": setting,
+        "record": results.record,
         "missing": missing(results),
-        "hero": _hero(results, threats),
+        "hero": _hero(results),
         "threats": threats,
-        "tables": tables,
+        "tables": [table for table in (*tables, top_table(results)) if table.rows],
         "published": published_tables(results) if published else [],
-        "answers": answer_tables(results),
+        "answers": whole,
+        "part_answers": parts,
+        "front": front_table(results),
         "costs": cost_tables(results),
-        "confirmed_verdict": verdict(results, confirming=True) if results.confirming else "",
-        "confirmed": confirmed_unions(results) if results.confirming else {},
-        "shift_verdict": shift_verdict(results) if results.shifts else "",
-        "comparisons": comparisons(results),
-        "validation": _validation(results),
-        "figures": [(each, Markup(inline_svg(each))) for each in drawings(results)],
-        "commands": _commands(results),
-        "gradients": sum(each.gradients for each in spent(results).values()),
-        "seconds": sum(each.seconds for each in spent(results).values()),
+        "confirmed": confirmed_unions(results),
+        "confirmed_differences": union_differences(results, confirming=True) if results.record.confirming else [],
+        "comparisons": union_differences(results),
+        "figures": [(figure, Markup(inline_svg(figure))) for figure in drawings(results)],
+        "commands": commands,
+        "part_commands": part_commands,
+        "gradients": sum(stage.gradients for stage in stages),
+        "seconds": sum(stage.seconds for stage in stages),
         "machines": _machines(results),
     }
 
 
-def _hero(results: Results, threats: Table | None) -> dict[str, Any]:
+def _whole_and_parts(results: Results, each: Mapping[str, _Each]) -> tuple[list[_Each], list[_Each]]:
+    """What belongs to objectives, by their names: of those over whole data sets, and of those over one part of many."""
+    columns = set(results.columns.values())
+    parts = {each.name for each in results.record.objectives if len(each.tasks) == 1 and each.tasks not in columns}
+    return [own for name, own in each.items() if name not in parts], [each[name] for name in each if name in parts]
+
+
+def _hero(results: Results) -> dict[str, Any]:
     """The first screen: question, answer, the chosen soup and its numbers on held-out images."""
-    found = answers(results)
-    if found:
-        return _searched(results, found[0])
-    name, tasks = ("union soup", results.threats) if results.threats else ("single soup", (CLEAN, *results.shifts))
-    table = threats or shifts_table(results)
-    choice = None
-    if results.candidates(tasks):
-        choice = union_soup(results) if results.threats else single_soup(results)
-    rows = {row.name: row.cells for row in table.rows}
-    alone = [(each.name, rows[each.name][-1]) for each in results.ingredients if each.name in rows]
-    known = [(rival, cell) for rival, cell in alone if cell is not None]
-    objective = "under all threats at once" if results.threats else "over all data sets"
+    if results.record.answers:
+        return _answered(results, results.record.answers[0])
+    objective = results.record.objectives[0]
+    choice = next(iter(chosen_soups(results, objective, 1)), None)
     return _screen(
         results,
-        question="Is one soup more robust to all threats at once than any of its ingredients?"
-        if results.threats
-        else "Is one soup better over all data sets than any of its ingredients?",
-        answer=verdict(results) if results.threats else shift_verdict(results),
+        question=f"Is one soup better for \u201c{objective.name}\u201d than the best of its ingredients?",
+        answer="Not known yet: the search has not ended.",
         weights=choice.weights if choice else None,
-        why=f"Of {len(results.candidates(tasks))} soups tried it was right most often {objective}",
+        why=f"Of the soups measured so far it was the best for \u201c{objective.name}\u201d",
         score=choice.score if choice else None,
-        what="union accuracy" if results.threats else "mean accuracy",
-        number=rows[name][-1] if name in rows else None,
-        rival=max(known, key=lambda each: each[1].value) if known else None,
-        clean=rows[name][0] if name in rows else None,
-        file="soup.safetensors",
+        what=objective.name,
+        number=None,
+        rival=None,
+        clean=None,
+        file="",
     )
 
 
-def _searched(results: Results, best: Answer) -> dict[str, Any]:
-    """The first screen of `seasoning search`: its first objective."""
-    outcomes = results.outcomes(results.soup(best.weights), "test", CLEAN)
+def _answered(results: Results, answer: Answer) -> dict[str, Any]:
+    """The first screen of a search that has ended: its first objective."""
+    best, name = answer.chosen[0], answer.objective.name
+    clean = results.entry(results.soup(best.weights), (CLEAN,))
+    rival = next((each for each in answer.ingredients if answer.rival and each.name == answer.rival.name), None)
     return _screen(
         results,
-        question=f"Is one soup better for \u201c{best.name}\u201d than the best of its ingredients?",
-        answer=told(results, best),
+        question=f"Is one soup better for \u201c{name}\u201d than the best of its ingredients?",
+        answer=verdict(answer),
         weights=best.weights,
-        why=f"It was the best for \u201c{best.name}\u201d {best.scope}",
-        score=best.selection,
-        what=best.name,
-        number=best.held_out,
-        rival=best.rival if best.rival and best.rival[1] else None,
-        clean=None if outcomes is None else metrics.accuracy(outcomes),
-        file=best.file,
+        why=f"It was the best for \u201c{name}\u201d {answer.scope}",
+        score=best.judged.selection,
+        what=name,
+        number=best.judged.complement,
+        rival=(rival.name, rival.judged.complement) if rival and rival.judged.complement else None,
+        clean=None if clean is None else clean.estimate,
+        file=answer.soup.name,
     )
 
 
 def _screen(results: Results, *, answer: str, weights: tuple[float, ...] | None, **rest: Any) -> dict[str, Any]:
     word, colon, words = answer.partition(": ")
-    files = [each.path for each in results.ingredients]
+    files = [note.path for note in results.ingredients]
     return rest | {
         "word": word if colon else "",
         "answer": words[:1].upper() + words[1:] if colon else answer,
         "weights": weights,
         "words": spoken_weights(results, weights) if weights else "",
-        "command": mix_command(files, weights, results.setting.policy) if weights else "",
+        "command": mix_command(files, weights, results.plan.batch_norm) if weights else "",
     }
 
 
-def _validation(results: Results) -> dict[str, Estimate | None]:
-    """Every ingredient's accuracy at what it was trained for, on the validation split."""
-    numbers: dict[str, Estimate | None] = {}
-    for each in results.ingredients:
-        task = each.threat or CLEAN
-        outcomes = results.outcomes(results.alone(each.name), "validation", task)
-        numbers[each.name] = None if outcomes is None else metrics.robust_accuracy(outcomes)
-    return numbers
-
-
-def _commands(results: Results) -> list[tuple[str, str, str]]:
-    """For every chosen soup what it is for, its weights in words, and the command that writes it."""
-    files, policy = [each.path for each in results.ingredients], results.setting.policy
-    chosen = {}
-    if found := answers(results):
-        return [
-            (each.name, spoken_weights(results, each.weights), mix_command(files, each.weights, policy))
-            for each in found
-        ]
-    if results.threats and results.candidates(results.threats):
-        chosen["all threats at once"] = union_soup(results)
-    if results.shifts and results.candidates((CLEAN, *results.shifts)):
-        chosen["the mean of clean and shifts"] = single_soup(results)
-        chosen |= {f"{task} images": choice for task, choice in specific_soups(results).items()}
-    return [
-        (use, spoken_weights(results, each.weights), mix_command(files, each.weights, policy))
-        for use, each in chosen.items()
-    ]
+def _commands(results: Results) -> dict[str, tuple[str, str, str]]:
+    """For every objective with a chosen soup its name, the weights in words, and the command that writes the soup."""
+    files, policy = [note.path for note in results.ingredients], results.plan.batch_norm
+    return {
+        name: (name, spoken_weights(results, weights), mix_command(files, weights, policy))
+        for name, weights in known_choices(results).items()
+    }
 
 
 def _machines(results: Results) -> str:
     """Every device and set of versions that measured a block."""
     told = [
         f"{header['device']}, {', '.join(f'{name} {version}' for name, version in header['versions'].items())}"
-        for header in results.headers
+        for _, header in results.blocks
     ]
     return "; ".join(dict.fromkeys(told))

@@ -169,13 +169,10 @@ def composition_figure(
     figure = Figure(figsize=(7.6, 2.1 * down + 0.8), layout="constrained")
     grid = figure.subplots(down, across, sharey=True, squeeze=False)
     for axes, (title, groups) in zip(grid.flat, panels.items(), strict=False):
-        middles = []
-        for number, soups in enumerate(groups.values()):
-            start = number * (max(map(len, groups.values())) + 1)
-            places = np.arange(start, start + len(soups))
-            middles.append(float(places.mean()))
-            _bars(axes, places, np.array(soups))
-        axes.set_xticks(middles, list(groups))
+        step = max(map(len, groups.values())) + 1
+        places = [number * step + np.arange(len(soups)) for number, soups in enumerate(groups.values())]
+        _bars(axes, np.concatenate(places), np.concatenate([np.array(soups) for soups in groups.values()]))
+        axes.set_xticks([float(own.mean()) for own in places], list(groups))
         axes.tick_params(bottom=False)
         axes.set_title(title)
         axes.grid(visible=False, axis="x")

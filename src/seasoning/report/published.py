@@ -69,8 +69,8 @@ def _as_published(text: str) -> Estimate:
 def _own_rows(results: Results) -> list[Row]:
     table = shifts_table(results)
     places = {}
-    for place, task in enumerate(table.columns[:-1]):
-        name = results.source if task == CLEAN else task
+    for place, label in enumerate(table.columns[:-1]):
+        name = results.source if label == CLEAN else label
         plain = "".join(filter(str.isalnum, name.lower()))
         for column, names in _ALIASES.items():
             if plain in names:

@@ -1,189 +1,339 @@
-"""A run as its store knows it: what it was, and the outcomes of every model on every task.
+"""A run as its store knows it: its record, and the outcomes of every model on every task.
 
-A task is a data set or a threat: `"clean"`, the name of a shift, or the text of a threat.
+A *column* of the tables is one data set or shift, clean or under one threat, by a short label: `"clean"` for the main
+data set, the name of a shift of it, the name of another data set, or the text of a threat on the attacked data set. A
+data set of many parts, such as ImageNet-C, is one column with a task for each part; its number is their plain mean.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from seasoning import metrics
+from seasoning.config.run_record import IngredientNote, read_record, read_request
+from seasoning.errors import BadInput
 from seasoning.outcomes import Measurement, ModelKey, Outcomes
-from seasoning.report.reading import read_setting
-from seasoning.report.setting import CLEAN, Ingredient, Setting, TaskSamples
-from seasoning.selection import Candidate
+from seasoning.selection import Candidate, Choice, Entry, SearchObjective, Term
+from seasoning.statistics import Column
 from seasoning.store.database import Store
+from seasoning.task import Task
+from seasoning.threat import Threat
 
 
-__all__ = ["CLEAN", "Ingredient", "Results"]
+__all__ = ["CLEAN", "MEAN", "UNION", "Results"]
+
+CLEAN, UNION, MEAN = "clean", "union", "mean"
+# What is read of an outcome; no table needs the rest.
+_READ = ("ids", "labels", "clean", "adversarial", "status", "valid")
 
 
 class Results:
     """The measurements of a run, found by model, split and task.
 
     Args:
-        store: The open store of a run that has at least its ingredients.
-        setting: What the run was; by default as the store's notes say.
+        store: The open store of a search that was begun.
 
     Raises:
-        BadInput: the store holds no run, or a run without ingredients yet.
+        BadInput: the store holds no search, one of another version, or one that has measured nothing yet.
     """
 
-    def __init__(self, store: Store, setting: Setting | None = None) -> None:
-        self.setting = setting = read_setting(store) if setting is None else setting
-        self.seed, self.smoke, self.source = setting.seed, setting.smoke, setting.source
-        self.sizes, self.threats, self.shifts = setting.sizes, setting.threats, setting.shifts
-        self.attacks, self.confirming = setting.attacks, setting.confirming
-        self.ingredients, self.baselines = setting.ingredients, setting.baselines
-        self._asked: dict[tuple[ModelKey, str, str | None, str | None], Measurement] = {}
-        self._by_key: dict[str, Measurement] = {}
-        # A search looks around in lower precision; such outcomes are no numbers of a report.
-        relevant = [
-            each
-            for each in store.measurements()
-            if getattr(each, "precision", "full") == "full" and each.smoke == self.smoke and each.seed == self.seed
-        ]
-        # Searches with other numbers of images leave samples of one name and two contents: its own count, or the last.
-        latest = {each.data: each.samples for each in relevant}
-        for each in relevant:
-            if each.samples in (setting.samples or (latest[each.data],)):
-                self._asked[each.model, each.data, each.threat, each.attack] = each
-                self._by_key[each.key] = each
-        self._known: dict[tuple[Measurement, bytes], Outcomes] = {}
-        self._shared: dict[bytes, Any] = {}
+    def __init__(self, store: Store) -> None:
+        record = read_record(store)
+        if record is None:
+            raise BadInput("the store holds no search: give the folder of one, such as runs/demo")
+        self.record, self.plan = record, record.plan
+        # Whether `seasoning demo` made the run.
+        self.is_demo = read_request(store) is not None
         self._store = store
-        self._headers = list(store.headers())
+        self._finished = {
+            asked: None
+            for asked in store.finished()
+            if asked.smoke == self.plan.smoke and asked.seed == self.plan.seed and asked.precision == "full"
+        }
+        if not self._finished:
+            raise BadInput("the search has measured nothing yet: the same command as before goes on with it")
+        self._places: dict[tuple[str, str, bool], Measurement | None] = {}
+        self._known: dict[tuple[ModelKey, str, str, bool], Outcomes | None] = {}
+        self._shared: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
+        self._candidates: dict[tuple[str, ...], list[Candidate]] = {}
+        # What was chosen for objectives, best first: kept here, since every table and figure asks again.
+        self.choices: dict[SearchObjective, list[Choice]] = {}
 
     @property
-    def headers(self) -> list[dict[str, Any]]:
-        """The header of every block."""
-        return [header for _, header in self._headers]
+    def ingredients(self) -> tuple[IngredientNote, ...]:
+        """In the order of the weights."""
+        return self.record.ingredients
 
     @property
-    def robust_count(self) -> int:
-        """How many ingredients were trained for a threat; they come first."""
-        return sum(each.threat is not None for each in self.ingredients)
+    def names(self) -> list[str]:
+        """Of the ingredients, in the order of the weights."""
+        return [note.name for note in self.ingredients]
 
     @property
-    def tasks(self) -> tuple[str, ...]:
-        """Every task: clean, shifts, threats."""
-        return (CLEAN, *self.shifts, *self.threats)
+    def smoke(self) -> bool:
+        """Whether the run only tried the machinery."""
+        return self.plan.smoke
+
+    @property
+    def source(self) -> str:
+        """The main data set."""
+        return self.plan.main
+
+    @cached_property
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """The texts of the tasks of every column, by label: clean ones, then those under the threats."""
+        return {label: self.record.columns[name] for name, label in self._labels.items()}
+
+    @cached_property
+    def clean(self) -> tuple[str, ...]:
+        """Labels of the columns without attack, the main one first."""
+        return tuple(label for name, label in self._labels.items() if "@" not in name)
+
+    @cached_property
+    def shifts(self) -> tuple[str, ...]:
+        """Labels of the columns without attack beside the main one."""
+        return self.clean[1:]
+
+    @cached_property
+    def threats(self) -> tuple[str, ...]:
+        """Labels of the columns under attack that a union is over: those of the main data set, if it was attacked."""
+        return tuple(label for name, label in self._labels.items() if "@" in name and _without(name) == self._victim)
+
+    @cached_property
+    def elsewhere(self) -> tuple[str, ...]:
+        """Labels of the columns under attack of other data sets."""
+        return tuple(label for label in self.columns if label not in (*self.clean, *self.threats))
+
+    @cached_property
+    def before_attack(self) -> str | None:
+        """Label of the attacked data set without attack; `None` where it is no column of its own."""
+        return self._labels.get(self._victim) if self._victim else None
+
+    @cached_property
+    def union(self) -> SearchObjective | None:
+        """Accuracy under all threats at once, as an objective; `None` with fewer than two threats."""
+        if len(self.threats) < 2:
+            return None
+        parts = list(zip(*[self.columns[threat] for threat in self.threats], strict=True))
+        return SearchObjective(UNION, tuple(Term(tasks, 1 / len(parts)) for tasks in parts))
+
+    @cached_property
+    def mean(self) -> SearchObjective:
+        """The plain mean over the columns without attack, as an objective."""
+        return self.objective(self.clean, MEAN)
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Images of the main data set by what they were used for."""
+        name, part = next(iter(self.record.parts.items()))
+        sizes = {"selection": 0, "test": 0}
+        for split, samples in (("selection", part.selection), ("test", part.test)):
+            for asked in self._finished:
+                task = name if asked.threat is None else f"{name}@{asked.threat}"
+                if asked.samples == samples and (rows := self.outcomes(asked.model, split, task)) is not None:
+                    sizes[split] = len(rows)
+                    break
+        return sizes
+
+    def objective(self, labels: Sequence[str], name: str) -> SearchObjective:
+        """The plain mean over some columns, each the plain mean over its tasks."""
+        terms = [
+            Term((task,), 1 / len(labels) / len(self.columns[label]))
+            for label in labels
+            for task in self.columns[label]
+        ]
+        return SearchObjective(name, tuple(terms))
+
+    def label(self, task: str) -> str:
+        """What this report calls a task: the label of its column, or, of a data set of parts, its own text."""
+        return next((label for label, tasks in self.columns.items() if tasks == (task,)), task)
 
     def soup(self, weights: Sequence[float]) -> ModelKey:
         """Key of a soup of this run's ingredients."""
-        return self._key([each.fingerprint for each in self.ingredients], weights, "soup")
+        return self.key(weights, ensemble=False)
 
     def alone(self, name: str) -> ModelKey:
-        """Key of an ingredient, or of a baseline."""
-        mark = next(each.fingerprint for each in (*self.ingredients, *self.baselines) if each.name == name)
-        return self._key([mark], [1.0], "soup")
+        """Key of an ingredient."""
+        return self.soup([float(each == name) for each in self.names])
 
-    def ensemble(self, count: int) -> ModelKey:
-        """Key of the ensemble of the first ingredients."""
-        return self._key([each.fingerprint for each in self.ingredients[:count]], [1 / count] * count, "ensemble")
+    def key(self, weights: Sequence[float], *, ensemble: bool) -> ModelKey:
+        """Key of a soup, or of the ensemble of the ingredients whose weights are not 0."""
+        marks = [note.fingerprint for note in self.ingredients]
+        kind = "ensemble" if ensemble else "soup"
+        return replace(ModelKey.of(marks, weights, kind), policy=self.plan.batch_norm)
 
     def outcomes(self, model: ModelKey, split: str, task: str, *, confirming: bool = False) -> Outcomes | None:
         """What became of a model on a task of a split; `None` where it is not (wholly) measured.
 
         Args:
             model: Its key.
-            split: Part of the data set.
-            task: Clean, a shift or a threat.
-            confirming: Whether a threat is meant under the stronger attack.
+            split: `"selection"` or `"test"`: held-out images, without those that chose in another data set.
+            task: The text of a task.
+            confirming: Whether it is meant under the stronger attack.
 
         Returns:
             Ids, labels, predictions and status; what else the store keeps of a sample no table needs, and is 0 here.
         """
-        place = self.setting.places.get((split, task))
-        if place is None:
-            return None
-        attack = self.confirming.get(task) if confirming else place.attack
-        asked = self._asked.get((model, place.data, place.threat, attack))
-        return None if asked is None else self._rows(asked, place)
+        key = model, split, task, confirming
+        if key not in self._known:
+            place = self._place(split, task, confirming)
+            asked = None if place is None else replace(place, model=model)
+            self._known[key] = None if asked is None or asked not in self._finished else self._read(asked, split)
+        rows = self._known[key]
+        return rows if rows is not None and len(rows) else None
 
-    def radii(self, model: ModelKey, split: str) -> Iterator[tuple[str, Outcomes]]:
-        """Every threat, of the run or beside it, that a model met on a split, with its outcomes."""
-        met: dict[str, Outcomes] = {}
-        place = self.setting.places.get((split, CLEAN))
-        for (key, name, threat, attack), asked in self._asked.items():
-            if (
-                key != model
-                or place is None
-                or name != place.data
-                or threat is None
-                or attack not in self.attacks.values()
-            ):
-                continue
-            rows = self._rows(asked, place)
-            if rows is not None:
-                met[threat] = rows
-        yield from met.items()
+    def entry(self, model: ModelKey, labels: Sequence[str]) -> Entry | None:
+        """A model in the column of a table, or in the mean of several columns, on held-out images."""
+        return self._entry(model, self.objective(labels, MEAN), (False,))
+
+    def union_entry(self, model: ModelKey, *, confirming: bool = False) -> Entry | None:
+        """A model's union over the threats on held-out images; confirming: under the stronger attack as well."""
+        return None if self.union is None else self._entry(model, self.union, (False, True) if confirming else (False,))
 
     def candidates(self, tasks: Sequence[str]) -> list[Candidate]:
         """Every soup that was measured on all these tasks of the selection split."""
-        found = []
-        for weights, model in self.soups():
-            answers = {task: self.outcomes(model, "selection", task) for task in tasks}
-            known = {task: answer for task, answer in answers.items() if answer is not None}
-            if len(known) == len(answers):
-                found.append(Candidate(weights, known))
-        return found
+        wanted = tuple(tasks)
+        if wanted not in self._candidates:
+            found = []
+            for weights, model in self.soups:
+                known = self.measured(model, "selection", wanted)
+                if known is not None:
+                    found.append(Candidate(weights, known))
+            self._candidates[wanted] = found
+        return self._candidates[wanted]
 
-    def soups(self) -> Iterator[tuple[tuple[float, ...], ModelKey]]:
-        """Weights and key of every soup of this run's ingredients that anything was asked about."""
-        places = {each.fingerprint: place for place, each in enumerate(self.ingredients)}
-        for model in dict.fromkeys(model for model, *_ in self._asked):
-            if model.kind != "soup" or any(fingerprint not in places for fingerprint, _ in model.parts):
-                continue
-            weights = [0.0] * len(places)
-            for fingerprint, weight in model.parts:
-                weights[places[fingerprint]] = weight
-            yield tuple(weights), model
-
-    def costs(self) -> Iterator[tuple[Measurement, dict[str, Any]]]:
-        """Every block of this run: what was asked and its header."""
-        for key, header in self._headers:
-            if key in self._by_key:
-                yield self._by_key[key], header
-
-    def _key(self, marks: Sequence[str], weights: Sequence[float], kind: str) -> ModelKey:
-        return replace(ModelKey.of(marks, weights, kind), policy=self.setting.policy)
-
-    def _rows(self, asked: Measurement, place: TaskSamples) -> Outcomes | None:
-        """The rows of a part; `None` while any is missing."""
-        whole = place.ids is None
-        known = (asked, b"" if place.ids is None else place.ids.tobytes())
-        if known not in self._known:
-            rows = self._store.outcomes(asked) if whole else self._store.known(asked)
-            if rows is not None and place.ids is not None:
-                rows = rows.take(np.isin(rows.ids, place.ids))
-                rows = rows if len(rows) == len(place.ids) else None
+    def measured(self, model: ModelKey, split: str, tasks: Sequence[str]) -> Mapping[str, Outcomes] | None:
+        """What became of a model on some tasks of a split; `None` where one of them is not (wholly) measured."""
+        known = {}
+        for task in tasks:
+            rows = self.outcomes(model, split, task)
             if rows is None:
                 return None
-            self._known[known] = self._slim(rows)
-        return self._known[known]
+            known[task] = rows
+        return known
 
-    def _slim(self, rows: Outcomes) -> Outcomes:
-        """The same rows in a fraction of the memory: a large search has half a million measurements."""
-        clean: Any = self._share(rows.clean.astype(np.int16 if len(rows) and rows.clean.max() < 2**15 else np.int64))
-        adversarial: Any = self._share(rows.adversarial.astype(clean.dtype))
-        none: Any = np.broadcast_to(np.float32(0), len(rows))
-        passes: Any = np.broadcast_to(np.int64(0), len(rows))
-        return replace(
-            rows,
-            ids=self._share(rows.ids),
-            labels=self._share(rows.labels),
-            clean=clean,
-            adversarial=adversarial,
-            clean_margin=none,
-            margin=none,
-            distance=none,
-            gradients=passes,
-            forwards=passes,
-            status=self._share(rows.status),
+    @cached_property
+    def soups(self) -> list[tuple[tuple[float, ...], ModelKey]]:
+        """Weights and key of every soup of this run's ingredients that anything is known of."""
+        index = {note.fingerprint: number for number, note in enumerate(self.ingredients)}
+        found = []
+        for model in dict.fromkeys(asked.model for asked in self._finished):
+            own = all(mark in index for mark, _ in model.parts) and model.policy == self.plan.batch_norm
+            if model.kind != "soup" or not own:
+                continue
+            weights = [0.0] * len(index)
+            for mark, weight in model.parts:
+                weights[index[mark]] = weight
+            found.append((tuple(weights), model))
+        return found
+
+    def radii(self, model: ModelKey) -> Iterator[tuple[Threat, Outcomes]]:
+        """Every threat of the union that a model met on held-out images, with its outcomes."""
+        for task, *more in (self.columns[label] for label in self.threats):
+            threat = Task.parse(task).threat
+            outcomes = None if more else self.outcomes(model, "test", task)
+            if threat is not None and outcomes is not None:
+                yield threat, outcomes
+
+    @cached_property
+    def blocks(self) -> list[tuple[Measurement, dict[str, Any]]]:
+        """Every block of this run's ingredients on its images, screening among them: what was asked, and its header."""
+        samples = {mark for part in self.record.parts.values() for mark in (part.selection, part.test)}
+        marks = {note.fingerprint for note in self.ingredients}
+        own = {
+            asked: asked.samples in samples
+            and (asked.smoke, asked.seed) == (self.plan.smoke, self.plan.seed)
+            and marks.issuperset(mark for mark, _ in asked.model.parts)
+            for asked in self._store.measurements()
+        }
+        return [(asked, header) for asked, header in self._store.blocks() if own[asked]]
+
+    @cached_property
+    def _labels(self) -> dict[str, str]:
+        """What the columns of the record are called here, each by another label."""
+        found: dict[str, str] = {}
+        clean = [name for name in self.record.columns if "@" not in name]
+        for name in [*clean, *(name for name in self.record.columns if "@" in name)]:
+            label = CLEAN if name == self.source else name.removeprefix(f"{self.source}/")
+            if "@" in name and _without(name) == self._victim:
+                label = name.partition("@")[2]
+            # A shift may be called as another data set is.
+            found[name] = name if label in found.values() else label
+        return found
+
+    @cached_property
+    def _victim(self) -> str | None:
+        """The data set whose threats a union is over: the main one, if it was attacked."""
+        attacked = [_without(name) for name in self.record.columns if "@" in name]
+        return self.source if self.source in attacked else next(iter(attacked), None)
+
+    def _entry(self, model: ModelKey, objective: SearchObjective, attacks: Sequence[bool]) -> Entry | None:
+        """A model in the column of an objective, right where it is right under all these attacks."""
+        columns: list[Column] = []
+        for term in objective.terms:
+            rows = [self.outcomes(model, "test", task, confirming=each) for task in term.tasks for each in attacks]
+            known = [outcomes for outcomes in rows if outcomes is not None]
+            if len(known) < len(rows):
+                return None
+            columns.append(metrics.union_column(*known))
+        return Entry(model, tuple(columns), tuple(term.weight for term in objective.terms))
+
+    def _place(self, split: str, task: str, confirming: bool) -> Measurement | None:
+        """What was asked of some model on a task of a split; `None` where nothing was."""
+        key = split, task, confirming
+        if key not in self._places:
+            self._places[key] = self._made_place(split, Task.parse(task), confirming)
+        return self._places[key]
+
+    def _made_place(self, split: str, task: Task, confirming: bool) -> Measurement | None:
+        part = self.record.parts.get(str(task.clean))
+        samples = None if part is None else part.selection if split == "selection" else part.test
+        attack = (self.record.confirming if confirming else self.record.attacks).get(str(task))
+        if samples is None or (task.threat is not None and attack is None):
+            return None
+        return Measurement(
+            model=self.soup((1.0,) * len(self.ingredients)),
+            data=str(task.clean.on(split)),
+            samples=samples,
+            threat=None if task.threat is None else str(task.threat),
+            attack=attack,
+            seed=self.plan.seed,
+            smoke=self.plan.smoke,
+        )
+
+    def _read(self, asked: Measurement, split: str) -> Outcomes:
+        """Outcomes from the store; of held-out images without those that chose in any data set."""
+        rows = self._store.columns(asked, _READ)
+        if rows is None:
+            raise BadInput(f"outcomes on {asked.data} are gone from the store: copy it again, or search again")
+        if split == "test":
+            held_out = ~np.isin(rows["ids"], self._chosen_on)
+            rows = rows if held_out.all() else {name: column[held_out] for name, column in rows.items()}
+        return self._slim(rows)
+
+    @cached_property
+    def _chosen_on(self) -> Any:
+        return np.array(self.record.selection, dtype=np.int64)
+
+    def _slim(self, rows: dict[str, Any]) -> Outcomes:
+        """The rows in a fraction of the memory: a large search has half a million measurements."""
+        count = len(rows["ids"])
+        most = max((int(rows[name].max()) for name in ("clean", "adversarial") if count), default=0)
+        small = {name: rows[name].astype(np.int16 if most < 2**15 else np.int64) for name in ("clean", "adversarial")}
+        nothing: Any = np.broadcast_to(np.int64(0), count)
+        return Outcomes(
+            **{name: self._share(column) for name, column in (rows | small).items()},
+            **dict.fromkeys(("clean_margin", "margin", "distance", "gradients", "forwards"), nothing),
         )
 
     def _share(self, column: Any) -> Any:
         """One copy of columns that are equal."""
-        return self._shared.setdefault(column.tobytes() + str(column.dtype).encode(), column)
+        return self._shared.setdefault((column.dtype.char, column.shape, column.tobytes()), column)
+
+
+def _without(name: str) -> str:
+    """The name of a column without its threat."""
+    return name.partition("@")[0]

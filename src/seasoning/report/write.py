@@ -6,8 +6,7 @@ from pathlib import Path
 
 from seasoning.atomic import replacing
 from seasoning.errors import BadInput, UnknownName
-from seasoning.report.answers import answer_tables
-from seasoning.report.costs import Grid, cost_tables
+from seasoning.report.costs import cost_tables
 from seasoning.report.explorer import board
 from seasoning.report.figures import drawings
 from seasoning.report.formats import FORMATS
@@ -15,7 +14,8 @@ from seasoning.report.page import write_page
 from seasoning.report.published import published_tables
 from seasoning.report.results import Results
 from seasoning.report.style import FIGURE_FORMATS, save
-from seasoning.report.tables import Table, shifts_table, side_by_side, threats_table, top_table
+from seasoning.report.tables import Grid, Table, shifts_table, side_by_side, threats_table, top_table
+from seasoning.report.verdicts import answer_tables, front_table
 from seasoning.store.database import Store
 
 
@@ -60,7 +60,7 @@ def write_report(
         written = [write_page(results, out / "report.html", published=published, folder=store.parent)]
         tables = tables_of(results, published=published)
         if others:
-            names = [path.parent.name for path in (store, *beside)]
+            names = _names([path.parent for path in (store, *beside)])
             tables.append(side_by_side(list(zip(names, (results, *others), strict=True))))
         for form in formats:
             suffix, write = FORMATS[form]
@@ -76,7 +76,8 @@ def write_report(
 
 def tables_of(results: Results, *, published: bool) -> list[Table | Grid]:
     """Every table that the run has numbers for."""
-    tables: list[Table | Grid] = [*answer_tables(results)]
+    front = front_table(results)
+    tables: list[Table | Grid] = [*answer_tables(results).values(), *([front] if front else [])]
     known = [threats_table(results)] if results.threats else []
     known += [shifts_table(results)] if results.shifts or not results.threats else []
     tables += [each for each in (*known, top_table(results)) if each.rows]
@@ -92,6 +93,12 @@ def soups_table(results: Results) -> Grid:
         for weights, counts in zip(known.weights, known.right, strict=True)
     ]
     return Grid("All soups", "Right images of the selection split.", [*known.ingredients, *heads], rows, "soups")
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """What to call runs: by their folders' names, where these differ, else by the whole paths."""
+    names = [folder.name for folder in folders]
+    return names if len(set(names)) == len(names) else list(map(str, folders))
 
 
 def _write(path: Path, text: str) -> Path:

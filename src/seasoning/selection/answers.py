@@ -1,8 +1,8 @@
-"""What a search came to, as values that a table, a page and the store take alike."""
+"""What a search came to: one type from selection to store, terminal and page."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from seasoning.selection.judge import Judged
 from seasoning.selection.objectives import Limit, SearchObjective
@@ -10,7 +10,7 @@ from seasoning.selection.significance import Comparison
 from seasoning.statistics import Estimate
 
 
-__all__ = ["Answer", "ChosenSoup", "SearchResult"]
+__all__ = ["Answer", "ChosenSoup", "FrontSoup", "Rival", "SearchResult", "weights_in_words"]
 
 Weights = tuple[float, ...]
 
@@ -21,70 +21,83 @@ class ChosenSoup(NamedTuple):
     Args:
         name: Its weights in words.
         weights: One number for each ingredient.
-        judged: Its scores on the selection points, on all other images, and on all.
+        judged: Its scores on the selection points, on held-out images, and on all.
         best: How often it is the best of its candidates when the selection points are drawn anew.
-        rough: Its score while the search looked around, with fewer steps or lower precision, on some of the points.
-        same: Its score by full measuring on the same ones: the difference is what the search was misled by.
-        limits: Shares on what the objective's limits are about, in their order.
+        screened: Its score while the search screened it, with fewer steps or lower precision, on some of the points.
+        same: Its score by full measuring on the same ones: the difference is what screening was misled by.
+        limits: Its accuracy on what the objective's limits are about, in their order.
     """
 
     name: str
     weights: Weights
     judged: Judged
     best: float | None = None
-    rough: Estimate | None = None
+    screened: Estimate | None = None
     same: Estimate | None = None
     limits: tuple[Judged, ...] = ()
 
     def misses(self, limits: Sequence[Limit]) -> bool:
         """Whether it would not have been chosen, since it misses one of these limits on the selection points."""
-        return any(own.selection.value < each.least - 1e-9 for each, own in zip(limits, self.limits, strict=True))
+        return any(own.selection.value < limit.least - 1e-9 for limit, own in zip(limits, self.limits, strict=True))
+
+
+class Rival(NamedTuple):
+    """The best ingredient on the selection points, of those that keep to the limits there, against the best soup.
+
+    Args:
+        name: The ingredient.
+        difference: The soup's score minus the ingredient's on held-out images, paired; `None` where none were left or
+            where the soup is that ingredient alone.
+    """
+
+    name: str
+    difference: Estimate | None
 
 
 class Answer(NamedTuple):
-    """The answer to one objective: among which soups, the best ones, tests between them, ingredients, and its file."""
+    """The answer to one objective.
+
+    Args:
+        objective: What soups should be best at.
+        scope: Among which soups they were chosen, in words.
+        chosen: The best soups, best first.
+        tied: How many soups share the highest score on the selection points.
+        comparisons: Tests between them on held-out images.
+        ingredients: Every ingredient, judged alike.
+        rival: The ingredient that the best soup is compared with; `None` where none keeps to the limits.
+        regret: What choosing on fewer images would have lost.
+        soup: The file of the best soup.
+    """
 
     objective: SearchObjective
     scope: str
     chosen: tuple[ChosenSoup, ...]
+    tied: int
     comparisons: tuple[Comparison, ...]
     ingredients: tuple[ChosenSoup, ...]
+    rival: Rival | None
     regret: tuple[Estimate, ...]
     soup: Path
 
 
+class FrontSoup(NamedTuple):
+    """A soup of the Pareto front, and its scores on the selection points in the order of the plan's objectives."""
+
+    name: str
+    weights: Weights
+    scores: tuple[float, ...]
+
+
 class SearchResult(NamedTuple):
-    """What a search came to; the front holds names, weights and scores in the order of the plan's `pareto`."""
+    """The answers of a search, and the Pareto front with the soups among which it was found, in words."""
 
     answers: tuple[Answer, ...]
-    front: tuple[tuple[str, Weights, tuple[float, ...]], ...]
+    front: tuple[FrontSoup, ...]
     front_scope: str
     smoke: bool
 
-    def plain(self) -> dict[str, Any]:
-        """The same as JSON can hold it; estimates are value, low, high and n."""
-        answers = [
-            {
-                "objective": each.objective.name,
-                "terms": [[list(term.tasks), term.weight] for term in each.objective.terms],
-                "limits": [[list(limit.told), limit.least] for limit in each.objective.limits],
-                "scope": each.scope,
-                "chosen": [_plain(soup) for soup in each.chosen],
-                "ingredients": [_plain(soup) for soup in each.ingredients],
-                "comparisons": [
-                    [pair.first, pair.second, *pair.difference, pair.p, pair.corrected] for pair in each.comparisons
-                ],
-                "regret": [list(point) for point in each.regret],
-                "soup": each.soup.name,
-            }
-            for each in self.answers
-        ]
-        front = [[name, list(weights), list(scores)] for name, weights, scores in self.front]
-        return {"answers": answers, "front": front, "front scope": self.front_scope}
 
-
-def _plain(soup: ChosenSoup) -> dict[str, Any]:
-    scores = {**soup.judged._asdict(), "rough": soup.rough, "same": soup.same}
-    estimates = {name: None if each is None else list(each) for name, each in scores.items()}
-    limits = [[None if each is None else list(each) for each in judged] for judged in soup.limits]
-    return {"name": soup.name, "weights": list(soup.weights), "best": soup.best, **estimates, "limits": limits}
+def weights_in_words(weights: Sequence[float], names: Sequence[str]) -> str:
+    """Weights with their ingredients, such as `"0.5 linf + 0.5 l1"`."""
+    parts = [f"{weight:.3g} {name}" for weight, name in zip(weights, names, strict=True) if weight != 0]
+    return " + ".join(parts).replace("+ -", "- ")

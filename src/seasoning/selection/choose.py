@@ -19,6 +19,9 @@ from seasoning.statistics import Estimate, ranked
 
 __all__ = ["Candidate", "Choice", "choose", "pareto_front", "require_comparable", "scope"]
 
+# Sums of squares that differ by less are equal: they are rounded in different orders.
+_DIGITS = 9
+
 
 class Candidate(NamedTuple):
     """Weights of a soup, and its outcomes on each task (a data set, or a threat on one)."""
@@ -111,4 +114,5 @@ def require_comparable(candidates: Sequence[Candidate], tasks: Sequence[str]) ->
 
 
 def _extremeness(weights: Sequence[float]) -> float:
-    return float(np.square(weights).sum())
+    """The smaller, the more even the mix; the same whatever the order of the weights."""
+    return round(float(np.square(weights).sum()), _DIGITS)

@@ -70,6 +70,7 @@ class SearchObjective:
         name: What it is called.
         terms: Their weighted sum is the score.
         limits: What a soup must keep to.
+        ingredients: Names of the ingredients of which soups may be made; without any, of all.
 
     Raises:
         BadInput: no terms, a term or limit without tasks, a weight that is not above 0, or a limit outside [0, 1].
@@ -78,6 +79,7 @@ class SearchObjective:
     name: str
     terms: tuple[Term, ...]
     limits: tuple[Limit, ...] = ()
+    ingredients: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.terms or not all(self._looked_at()):
@@ -94,6 +96,11 @@ class SearchObjective:
 
     def _looked_at(self) -> list[tuple[str, ...]]:
         return [*(term.tasks for term in self.terms), *(part for limit in self.limits for part in limit.parts)]
+
+    def allows(self, weights: Sequence[float], names: Sequence[str]) -> bool:
+        """Whether a soup is made of the objective's ingredients alone; `names` has one for each weight."""
+        members = self.ingredients or tuple(names)
+        return all(weight == 0 or name in members for weight, name in zip(weights, names, strict=True))
 
     def score(self, outcomes: Measured) -> float:
         """The weighted sum of the terms; where a limit is missed, minus what is lacking, so below every other soup."""

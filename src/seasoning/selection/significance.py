@@ -36,15 +36,27 @@ class Comparison(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A model in a column of a table: who it is, and one column of right and wrong for each data set of its mean."""
+    """A model in a column of a table.
+
+    Args:
+        model: Which.
+        columns: Right and wrong on each data set that the number is a mean of.
+        weights: One for each of them, of sum 1.
+    """
 
     model: ModelKey
     columns: tuple[Column, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def estimate(self) -> Estimate:
+        """The number in the table, with its interval."""
+        return statistics.mean_accuracy(self.columns, self.weights)
 
     @property
     def value(self) -> float:
-        """The number in the table."""
-        return float(np.mean([right.mean() for _, right in self.columns]))
+        """The number alone."""
+        return float(np.dot(self.weights, [right.mean() for _, right in self.columns]))
 
 
 def compare(objective: SearchObjective, soups: Sequence[Measured], chosen_on: NDArray[np.int64]) -> list[Comparison]:
@@ -79,7 +91,10 @@ def shown_best(entries: Sequence[Entry | None]) -> list[int]:
         return []
     best = max(known, key=lambda entry: entry.value)
     others = {entry.model: entry for entry in known if entry.model != best.model}
-    if max(holm([statistics.paired_p(best.columns, entry.columns) for entry in others.values()])) >= ALPHA:
+    if (
+        max(holm([statistics.paired_p(best.columns, entry.columns, best.weights) for entry in others.values()]))
+        >= ALPHA
+    ):
         return []
     return [index for index, entry in enumerate(entries) if entry is not None and entry.model == best.model]
 

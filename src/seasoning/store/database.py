@@ -7,8 +7,10 @@ store knows is never measured again.
 import io
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, fields
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seasoning.errors import BadInput
-from seasoning.outcomes import Measurement, Outcomes, concatenate
+from seasoning.outcomes import Measurement, Outcomes
 
 
 __all__ = ["Store"]
@@ -30,6 +32,9 @@ CREATE TABLE IF NOT EXISTS block (
     outcomes BLOB NOT NULL, header TEXT NOT NULL, PRIMARY KEY (key, number)
 );
 """
+
+_NEEDED = {field.name for field in fields(Outcomes) if field.default is MISSING}
+_POSSIBLE = {field.name for field in fields(Outcomes)}
 
 
 class Store:
@@ -59,6 +64,9 @@ class Store:
             raise BadInput(
                 f"{path} is no store of measurements, or damaged ({error}): choose another folder"
             ) from error
+        # Every measurement that was listed, by its key, and the other way round.
+        self._asked: dict[str, Measurement] = {}
+        self._keys: dict[Measurement, str] = {}
 
     def __enter__(self) -> "Store":
         return self
@@ -87,7 +95,7 @@ class Store:
             outcomes: The block's rows.
             header: How they were measured: versions, device, seconds.
         """
-        key = asked.key
+        key = self._key(asked)
         with self._connection:
             self._connection.execute(
                 "INSERT OR IGNORE INTO measurement VALUES (?, ?, ?)", (key, asked.to_json(), samples)
@@ -98,37 +106,71 @@ class Store:
 
     def known_ids(self, asked: Measurement) -> NDArray[np.int64]:
         """Ids of the samples that are measured already, ascending."""
-        known = self.known(asked)
-        return np.empty(0, dtype=np.int64) if known is None else known.ids
+        known = self.columns(asked, ("ids",))
+        return np.empty(0, dtype=np.int64) if known is None else known["ids"]
 
     def outcomes(self, asked: Measurement) -> Outcomes | None:
         """All rows of a finished measurement in the order of the ids; `None` while samples are missing."""
-        row = self._connection.execute("SELECT samples FROM measurement WHERE key = ?", (asked.key,)).fetchone()
+        query = "SELECT samples FROM measurement WHERE key = ?"
+        row = self._connection.execute(query, (self._key(asked),)).fetchone()
         known = self.known(asked)
         return known if row is not None and known is not None and len(known) == row[0] else None
 
+    def finished(self) -> list[Measurement]:
+        """Every measurement of which all samples are there, in the order of asking, without reading outcomes."""
+        whole = "WHERE samples = (SELECT SUM(samples) FROM block WHERE block.key = measurement.key)"
+        return self._listed(f"SELECT key, asked FROM measurement {whole} ORDER BY rowid")
+
     def known(self, asked: Measurement) -> Outcomes | None:
         """The rows of a measurement that are there, finished or not, in the order of the ids; `None` where none is."""
-        blocks = list(self._blocks(asked))
+        columns = self.columns(asked)
+        return None if columns is None else Outcomes(**columns)
+
+    def columns(self, asked: Measurement, names: Collection[str] | None = None) -> dict[str, NDArray[Any]] | None:
+        """Columns of the rows that are there, in the order of the ids; `None` where none is. A few are read quickly.
+
+        Args:
+            asked: The measurement.
+            names: Of the columns of `Outcomes`, by default all; the ids are always among them, and those that the data
+                set has no use for never.
+        """
+        query = "SELECT outcomes FROM block WHERE key = ? ORDER BY number"
+        blocks = [_unpack(blob, names) for (blob,) in self._connection.execute(query, (self._key(asked),))]
         if not blocks:
             return None
-        rows = concatenate(blocks)
-        return rows.take(np.argsort(rows.ids))
+        if any(block.keys() != blocks[0].keys() for block in blocks):
+            raise BadInput(f"blocks of outcomes on {asked.data} have different columns: choose another folder")
+        rows = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+        order = np.argsort(rows["ids"])
+        return {name: column[order] for name, column in rows.items()}
 
     def measurements(self) -> list[Measurement]:
         """Everything that was asked, finished or not, in the order of asking."""
-        rows = self._connection.execute("SELECT asked FROM measurement ORDER BY rowid")
-        return [Measurement.from_json(text) for (text,) in rows]
+        return self._listed("SELECT key, asked FROM measurement ORDER BY rowid")
 
     def headers(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Key of the measurement and header of every block, in the order of writing, without reading outcomes."""
         for key, header in self._connection.execute("SELECT key, header FROM block ORDER BY rowid"):
             yield key, json.loads(header)
 
-    def _blocks(self, asked: Measurement) -> Iterator[Outcomes]:
-        query = "SELECT outcomes FROM block WHERE key = ? ORDER BY number"
-        for (blob,) in self._connection.execute(query, (asked.key,)):
-            yield _unpack(blob)
+    def blocks(self) -> Iterator[tuple[Measurement, dict[str, Any]]]:
+        """What was asked and the header of every block, in the order of writing, without reading outcomes."""
+        asked = {self._keys[each]: each for each in self.measurements()}
+        for key, header in self.headers():
+            yield asked[key], header
+
+    def _listed(self, query: str) -> list[Measurement]:
+        """Measurements, and their keys remembered, which take longer to compute than to read."""
+        found = []
+        for key, text in self._connection.execute(query):
+            if key not in self._asked:
+                self._asked[key] = Measurement.from_json(text)
+                self._keys[self._asked[key]] = key
+            found.append(self._asked[key])
+        return found
+
+    def _key(self, asked: Measurement) -> str:
+        return self._keys.get(asked) or asked.key
 
 
 def _pack(outcomes: Outcomes) -> bytes:
@@ -137,9 +179,31 @@ def _pack(outcomes: Outcomes) -> bytes:
     return buffer.getvalue()
 
 
-def _unpack(blob: bytes) -> Outcomes:
-    with np.load(io.BytesIO(blob), allow_pickle=False) as columns:
-        needed = {field.name for field in fields(Outcomes) if field.default is MISSING}
-        if not needed <= set(columns.files) <= {field.name for field in fields(Outcomes)}:
+def _unpack(blob: bytes, names: Collection[str] | None) -> dict[str, NDArray[Any]]:
+    """The columns of a block, or some of them with the ids."""
+    # As `numpy.load`, which takes most of its time to read the same few headers again and again.
+    with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+        there = {name.removesuffix(".npy") for name in archive.namelist()}
+        if not _NEEDED <= there <= _POSSIBLE:
             raise BadInput("the store was written by another version of seasoning: choose another folder")
-        return Outcomes(**{name: columns[name] for name in columns.files})
+        wanted = there if names is None else there & {"ids", *names}
+        return {name: _array(archive.read(f"{name}.npy")) for name in wanted}
+
+
+def _array(content: bytes) -> NDArray[Any]:
+    """The array in a file of NumPy's format."""
+    start = 10 + int.from_bytes(content[8:10], "little")
+    shape, by_column, kind = _header_of(content[:start])
+    return np.ndarray(shape, kind, content, start, order="F" if by_column else "C")
+
+
+@lru_cache(maxsize=1024)
+def _header_of(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is written column by column, and type."""
+    stream = io.BytesIO(content)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise BadInput("the store was written by another version of NumPy: read it with that one")
+    shape, by_column, kind = np.lib.format.read_array_header_1_0(stream)
+    if kind.hasobject:
+        raise BadInput("the store holds an array of Python objects, which none of seasoning does: it is damaged")
+    return shape, by_column, kind

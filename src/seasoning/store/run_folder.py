@@ -1,17 +1,15 @@
 """The folder of a run: whose it is, and one process in it at a time."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
-from seasoning.errors import RunConflict, differences
-from seasoning.store.database import Store
+from seasoning.errors import RunConflict
 
 
-__all__ = ["PAGE", "STORE", "check_folder", "claimed", "entries", "opened"]
+__all__ = ["PAGE", "STORE", "check_folder", "claimed", "entries"]
 
 STORE, PAGE = "outcomes.sqlite", "report.html"
 _LOCK = ".lock"
@@ -65,22 +63,3 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def opened(folder: Path, spec: Mapping[str, Any] | None, readable: Callable[[Any], bool]) -> Iterator[Store]:
-    """The store of this run; a folder of another run is refused."""
-    with Store(folder / STORE) as store:
-        there = store.note("spec")
-        if there is None and (spec is None or store.measurements()):
-            raise RunConflict(f"{folder} holds measurements and no run to go on with: choose another --out")
-        if there is not None and not readable(there):
-            raise RunConflict(f"{folder} holds a run of another version of seasoning: choose another --out")
-        if spec is not None and there is None:
-            store.write_note("spec", dict(spec))
-        elif spec is not None and there != dict(spec):
-            raise RunConflict(
-                f"{folder} holds another run ({differences(there, spec)}): "
-                "go on with that one by --resume alone, or choose another folder with --out"
-            )
-        yield store

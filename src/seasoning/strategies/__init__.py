@@ -8,7 +8,7 @@ from seasoning.strategies.dry_run import dry_run
 from seasoning.strategies.greedy import greedy
 from seasoning.strategies.grid import grid, random_points, uniform
 from seasoning.strategies.race import race
-from seasoning.strategies.spaces import Weights, box, ladder, line, neighbours, simplex, starts
+from seasoning.strategies.spaces import Weights, box, ladder, line, members, neighbours, simplex, starts
 
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "grid",
     "ladder",
     "line",
+    "members",
     "neighbours",
     "race",
     "random_points",

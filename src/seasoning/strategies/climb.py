@@ -96,7 +96,7 @@ def _measure(
     """Scores of points on some samples, or on all of them."""
     if not points:
         return []
-    answers = yield [Proposal(point, objective.tasks, size, rough=size is not None) for point in points]
+    answers = yield [Proposal(point, objective.tasks, size, screening=size is not None) for point in points]
     scores = [_likely_score(objective, answer) if lenient else objective.score(answer) for answer in answers]
     reached = math.inf if size is None else size
     for point, score in zip(points, scores, strict=True):

@@ -28,13 +28,13 @@ class Proposal(NamedTuple):
         tasks: What to measure it on.
         samples: On the first so many samples of each task, in an order that is the same for all soups; `None` for all
             that a soup is chosen by.
-        rough: Whether fewer steps of an attack, or lower precision, are enough.
+        screening: Whether fewer steps of an attack, or lower precision, are enough.
     """
 
     weights: Weights
     tasks: tuple[str, ...]
     samples: int | None = None
-    rough: bool = False
+    screening: bool = False
 
 
 Strategy = Generator[list[Proposal], list[Measured], None]

@@ -19,7 +19,7 @@ def dry_run(
     objectives: Sequence[Scoring],
     shots: int,
 ) -> Counter[tuple[str, bool]]:
-    """Samples that a search measures, by task and by whether rough measuring is enough; each once.
+    """Samples that a search measures, by task and by whether screening is enough; each once.
 
     Exact for strategies that do not look at outcomes; for the others what a search usually comes to.
     """
@@ -29,14 +29,14 @@ def dry_run(
     def answer(proposal: Proposal) -> Measured:
         count = shots if proposal.samples is None else min(proposal.samples, shots)
         for task in proposal.tasks:
-            key = proposal.weights, task, proposal.rough
+            key = proposal.weights, task, proposal.screening
             asked[key] = max(asked.get(key, 0), count)
         return {task: _made_up(proposal.weights, tasks.index(task), count) for task in proposal.tasks}
 
     run_strategy(strategy(points, objectives, shots), answer)
     total: Counter[tuple[str, bool]] = Counter()
-    for (_, task, rough), count in asked.items():
-        total[task, rough] += count
+    for (_, task, screening), count in asked.items():
+        total[task, screening] += count
     return total
 
 

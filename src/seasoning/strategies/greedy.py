@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from seasoning.strategies.driver import Proposal, Scoring, Strategy, together
-from seasoning.strategies.spaces import Weights
+from seasoning.strategies.spaces import Weights, members
 
 
 __all__ = ["greedy"]
@@ -12,21 +12,25 @@ __all__ = ["greedy"]
 def greedy(points: Sequence[Weights], objectives: Sequence[Scoring], shots: int) -> Strategy:
     """Ingredients from the best to the worst: each stays in the uniform soup of those kept if the score does not fall.
 
+    Ingredients are those that the space uses.
+
     Source: Wortsman et al. 2022, *Model soups*, recipe 1 (greedy soup).
     """
-    count = len(points[0])
-    return together([_greedy(count, objective) for objective in objectives])
+    count, own = len(points[0]), members(points)
+    return together([_greedy(count, own, objective) for objective in objectives])
 
 
-def _greedy(count: int, objective: Scoring) -> Strategy:
-    alone = [tuple(float(place == each) for place in range(count)) for each in range(count)]
-    answers = yield [Proposal(weights, objective.tasks) for weights in alone]
-    scores = [objective.score(answer) for answer in answers]
-    first, *others = sorted(range(count), key=lambda place: -scores[place])
+def _greedy(count: int, own: Sequence[int], objective: Scoring) -> Strategy:
+    answers = yield [Proposal(_even([index], count), objective.tasks) for index in own]
+    scores = {index: objective.score(answer) for index, answer in zip(own, answers, strict=True)}
+    first, *others = sorted(own, key=lambda index: -scores[index])
     kept, best = [first], scores[first]
-    for place in others:
-        members = [*kept, place]
-        weights = tuple(float(each in members) / len(members) for each in range(count))
-        (answer,) = yield [Proposal(weights, objective.tasks)]
+    for index in others:
+        (answer,) = yield [Proposal(_even([*kept, index], count), objective.tasks)]
         if objective.score(answer) >= best:
-            kept, best = members, objective.score(answer)
+            kept, best = [*kept, index], objective.score(answer)
+
+
+def _even(kept: Sequence[int], count: int) -> Weights:
+    """Equal parts of some of the ingredients."""
+    return tuple((index in kept) / len(kept) for index in range(count))

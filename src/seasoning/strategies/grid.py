@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from seasoning.strategies.driver import Proposal, Scoring, Strategy, all_tasks
-from seasoning.strategies.spaces import Weights
+from seasoning.strategies.spaces import Weights, members
 
 
 __all__ = ["grid", "random_points", "uniform"]
@@ -20,12 +20,13 @@ def grid(points: Sequence[Weights], objectives: Sequence[Scoring], shots: int) -
 
 
 def uniform(points: Sequence[Weights], objectives: Sequence[Scoring], shots: int) -> Strategy:
-    """Equal parts of every ingredient, whether that is a point of the space or not.
+    """Equal parts of every ingredient that the space uses, whether that is a point of the space or not.
 
     Source: Wortsman et al. 2022, *Model soups*, section 2.
     """
-    count = len(points[0])
-    yield [Proposal((1 / count,) * count, all_tasks(objectives))]
+    own = members(points)
+    weights = tuple((index in own) / len(own) for index in range(len(points[0])))
+    yield [Proposal(weights, all_tasks(objectives))]
 
 
 def random_points(
@@ -33,4 +34,4 @@ def random_points(
 ) -> Strategy:
     """Some points of the space, drawn evenly and without repeats."""
     order = np.random.default_rng(seed).permutation(len(points))
-    yield [Proposal(points[place], all_tasks(objectives)) for place in sorted(order[:draws])]
+    yield [Proposal(points[index], all_tasks(objectives)) for index in sorted(order[:draws])]

@@ -6,7 +6,7 @@ from itertools import permutations, product
 from seasoning.errors import BadInput
 
 
-__all__ = ["Weights", "box", "ladder", "line", "neighbours", "simplex", "starts"]
+__all__ = ["Weights", "box", "ladder", "line", "members", "neighbours", "simplex", "starts"]
 
 Weights = tuple[float, ...]
 
@@ -82,6 +82,11 @@ def ladder(groups: Sequence[Hashable], parts: int) -> list[Weights]:
                 weights[place] = share
             found[tuple(weights)] = None
     return list(found)
+
+
+def members(points: Sequence[Weights]) -> list[int]:
+    """Indices of the ingredients that the points of a space use."""
+    return [index for index, weights in enumerate(zip(*points, strict=True)) if any(weights)]
 
 
 def starts(points: Sequence[Weights]) -> list[Weights]:

@@ -1,11 +1,11 @@
-"""Training: what is lowered, how images are attacked meanwhile, and the resumable loop."""
+"""Training: objectives, the attacks of training, and the resumable loop."""
 
 from seasoning.training.attack import BATCH_NORMS, TrainingAttack
 from seasoning.training.loop import Trained, train
 from seasoning.training.msd import multi_steepest
 from seasoning.training.objectives import (
     OBJECTIVES,
-    Lowered,
+    BatchLoss,
     Outer,
     TrainingObjective,
     adversarial,
@@ -17,7 +17,7 @@ from seasoning.training.objectives import (
     nominal,
     sat,
 )
-from seasoning.training.optimization import Settings, require_images
+from seasoning.training.optimization import Settings, cosine_rate, require_images
 from seasoning.training.progress import TrainingProgress
 from seasoning.training.validation import Scores, validator
 
@@ -25,7 +25,7 @@ from seasoning.training.validation import Scores, validator
 __all__ = [
     "BATCH_NORMS",
     "OBJECTIVES",
-    "Lowered",
+    "BatchLoss",
     "Outer",
     "Scores",
     "Settings",
@@ -35,6 +35,7 @@ __all__ = [
     "TrainingProgress",
     "adversarial",
     "average",
+    "cosine_rate",
     "eat",
     "make_objective",
     "maximum",

@@ -24,8 +24,8 @@ from seasoning.models import PixelClassifier
 from seasoning.noise import derived_seed, epoch_seed
 from seasoning.training.accelerator import accelerator_for, seeded, tracked
 from seasoning.training.augment import crop_and_flip
-from seasoning.training.objectives import Drawn, Lowered, TrainingObjective
-from seasoning.training.optimization import Settings, rate_share, require_images
+from seasoning.training.objectives import BatchLoss, OneOf, TrainingObjective
+from seasoning.training.optimization import Settings, rate_fraction, require_images
 from seasoning.training.progress import Clock, TrainingProgress
 from seasoning.training.resume import read_state, write_state
 from seasoning.training.validation import Scores
@@ -249,22 +249,24 @@ class _Run:
 
     def _step(self, number: int, rows: Tensor, seed: int) -> None:
         settings, progress = self._settings, self.progress
-        share = rate_share(settings, progress.epoch * self._per_epoch + number, self._per_epoch, len(self._objectives))
+        fraction = rate_fraction(
+            settings, progress.epoch * self._per_epoch + number, self._per_epoch, len(self._objectives)
+        )
         for group in self._optimizer.param_groups:
-            group["lr"] = settings.rate * share
+            group["lr"] = settings.rate * fraction
         self._optimizer.zero_grad(set_to_none=True)
         lost, right = 0.0, 0
         objective = self._objectives[progress.epoch]
-        if isinstance(objective, Drawn):
+        if isinstance(objective, OneOf):
             objective = objective.draw(seed, progress.objective)  # once, for all parts
-        for place, part in enumerate(rows.split(math.ceil(len(rows) / settings.accumulate))):
+        for index, part in enumerate(rows.split(math.ceil(len(rows) / settings.accumulate))):
             with self._fits():
-                lowered = self._lowered(objective, part, derived_seed(seed, place))
-                value = float(lowered.loss.detach())
+                found = self._batch_loss(objective, part, derived_seed(seed, index))
+                value = float(found.loss.detach())
                 self._require_finite("loss", value, number)
-                self._accelerator.backward(lowered.loss * (len(part) / len(rows)))
-            lost, right = lost + value * len(part), right + int(lowered.right.sum())
-            progress.objective = dict(lowered.state)
+                self._accelerator.backward(found.loss * (len(part) / len(rows)))
+            lost, right = lost + value * len(part), right + int(found.right.sum())
+            progress.objective = dict(found.state)
         # One norm for all parameters; without a limit it is only looked at.
         length = nn.utils.clip_grad_norm_(self._network.parameters(), settings.clip or math.inf)
         self._require_finite("gradient", float(length), number)
@@ -273,10 +275,14 @@ class _Run:
             self._average.update(self._network)
         progress.step, progress.seen = number + 1, progress.seen + len(rows)
         progress.lost, progress.right = progress.lost + lost, progress.right + right
-        values = {"train/loss": lost / len(rows), "train/right": right / len(rows), "train/rate": settings.rate * share}
+        values = {
+            "train/loss": lost / len(rows),
+            "train/right": right / len(rows),
+            "train/rate": settings.rate * fraction,
+        }
         self._log(values)
 
-    def _lowered(self, objective: TrainingObjective, rows: Tensor, seed: int) -> Lowered:
+    def _batch_loss(self, objective: TrainingObjective, rows: Tensor, seed: int) -> BatchLoss:
         x, y = self._samples.images(rows), self._samples.y[rows]
         if self._settings.crop or self._settings.flips:
             generator = torch.Generator().manual_seed(derived_seed(seed, _CROPS))
@@ -323,7 +329,7 @@ class _Run:
         return TrainingProgress(
             epoch=progress.epoch,
             epochs=epochs,
-            share=taken / (epochs * self._per_epoch),
+            fraction=taken / (epochs * self._per_epoch),
             loss=progress.lost / progress.seen,
             right=progress.right / progress.seen,
             speed=self._clock.speed(),

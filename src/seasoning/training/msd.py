@@ -61,9 +61,9 @@ def _gradient(model: nn.Module, point: Tensor, y: Tensor) -> Tensor:
 
 
 def _moved(
-    point: Tensor, center: Tensor, gradient: Tensor, threat: Threat, share: float, generator: torch.Generator
+    point: Tensor, center: Tensor, gradient: Tensor, threat: Threat, fraction: float, generator: torch.Generator
 ) -> Tensor:
-    """One step of a share of the radius along the steepest direction of the norm, landed in the threat's ball."""
+    """One step of a fraction of the radius along the steepest direction of the norm, landed in the threat's ball."""
     ball, eps = BALLS[threat.norm], center.new_full((len(center),), threat.eps)
     if threat.norm == "l1":
         count = int(torch.randint(_FEWEST, _MOST + 1, (1,), generator=generator))
@@ -73,4 +73,4 @@ def _moved(
         direction = sparse_direction(gradient.masked_fill(blocked, 0), density)
     else:
         direction = ball.direction(gradient)
-    return ball.land(point + share * threat.eps * direction, center, eps)
+    return ball.land(point + fraction * threat.eps * direction, center, eps)

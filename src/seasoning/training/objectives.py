@@ -20,8 +20,8 @@ from seasoning.training.msd import multi_steepest
 
 __all__ = [
     "OBJECTIVES",
-    "Drawn",
-    "Lowered",
+    "BatchLoss",
+    "OneOf",
     "Outer",
     "TrainingObjective",
     "adversarial",
@@ -37,7 +37,7 @@ __all__ = [
 NOTHING: Mapping[str, float] = {}
 
 
-class Lowered(NamedTuple):
+class BatchLoss(NamedTuple):
     """What an objective makes of a batch.
 
     Args:
@@ -52,9 +52,9 @@ class Lowered(NamedTuple):
 
 
 class TrainingObjective(Protocol):
-    """Lowered by training, batch by batch."""
+    """What training minimizes, batch by batch."""
 
-    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
         """Loss at images `(B, C, H, W)` in [0, 1] with classes `(B,)`; `seed` is that of this step."""
         ...
 
@@ -74,20 +74,20 @@ class Outer(NamedTuple):
     name: Literal["ce", "trades"] = "ce"
     beta: float = 6.0
 
-    def __call__(self, model: nn.Module, x: Tensor, attacked: Tensor, y: Tensor) -> Lowered:
+    def __call__(self, model: nn.Module, x: Tensor, attacked: Tensor, y: Tensor) -> BatchLoss:
         """Mean loss of a batch, and which attacked images are classified correctly."""
         if self.name == "ce":
             logits = model(attacked)
-            return Lowered(functional.cross_entropy(logits, y), logits.detach().argmax(1) == y)
+            return BatchLoss(functional.cross_entropy(logits, y), logits.detach().argmax(1) == y)
         clean, logits = model(x), model(attacked)
         apart = losses.kl_divergence(logits, clean).mean()
-        return Lowered(functional.cross_entropy(clean, y) + self.beta * apart, logits.detach().argmax(1) == y)
+        return BatchLoss(functional.cross_entropy(clean, y) + self.beta * apart, logits.detach().argmax(1) == y)
 
 
 _ATTACK, _OUTER = TrainingAttack(), Outer()
 
 
-class Drawn(NamedTuple):
+class OneOf(NamedTuple):
     """An objective that is drawn for each batch; where a batch goes in parts, `draw` gives the one for all of them.
 
     Args:
@@ -102,7 +102,7 @@ class Drawn(NamedTuple):
         """The choice for a batch with this seed, and with what was carried to its beginning."""
         return self.choices[_draw(seed, self.weights(state))]
 
-    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
         """Loss at a whole batch."""
         return self.draw(seed, state)(model, x, y, seed=seed, state=state)
 
@@ -110,11 +110,11 @@ class Drawn(NamedTuple):
 def nominal() -> TrainingObjective:
     """Cross-entropy at the clean images."""
 
-    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+    def batch_loss(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
         logits = model(x)
-        return Lowered(functional.cross_entropy(logits, y), logits.detach().argmax(1) == y)
+        return BatchLoss(functional.cross_entropy(logits, y), logits.detach().argmax(1) == y)
 
-    return lowered
+    return batch_loss
 
 
 def adversarial(threat: Threat, attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> TrainingObjective:
@@ -125,10 +125,10 @@ def adversarial(threat: Threat, attack: TrainingAttack = _ATTACK, outer: Outer =
     """
     require_steps(attack)
 
-    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+    def batch_loss(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
         return outer(model, x, attack_batch(model, x, y, threat, attack, seed).x_adv, y)
 
-    return lowered
+    return batch_loss
 
 
 def maximum(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> TrainingObjective:
@@ -142,18 +142,18 @@ def maximum(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: 
     _require_several("max", threats, attack)
     same = (attack.loss, outer.name) in (("ce", "ce"), ("kl", "trades"))
 
-    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+    def batch_loss(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
         found = [
-            attack_batch(model, x, y, each, attack, derived_seed(seed, place)) for place, each in enumerate(threats)
+            attack_batch(model, x, y, threat, attack, derived_seed(seed, index)) for index, threat in enumerate(threats)
         ]
-        heights = [each.loss for each in found]
+        losses_found = [each.loss for each in found]
         if not same:
-            heights = [_heights(model, x, each.x_adv, y, attack, outer) for each in found]
-        chosen = torch.stack(heights).argmax(0)
+            losses_found = [_losses(model, x, each.x_adv, y, attack, outer) for each in found]
+        chosen = torch.stack(losses_found).argmax(0)
         attacked = torch.stack([each.x_adv for each in found])[chosen, torch.arange(len(x), device=x.device)]
         return outer(model, x, attacked, y)
 
-    return lowered
+    return batch_loss
 
 
 def average(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> TrainingObjective:
@@ -163,15 +163,15 @@ def average(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: 
     """
     _require_several("avg", threats, attack)
 
-    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+    def batch_loss(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
         parts = []
-        for place, threat in enumerate(threats):
-            attacked = attack_batch(model, x, y, threat, attack, derived_seed(seed, place)).x_adv
+        for index, threat in enumerate(threats):
+            attacked = attack_batch(model, x, y, threat, attack, derived_seed(seed, index)).x_adv
             parts.append(outer(model, x, attacked, y))
         loss = torch.stack([part.loss for part in parts]).mean()
-        return Lowered(loss, torch.stack([part.right for part in parts]).all(0))
+        return BatchLoss(loss, torch.stack([part.right for part in parts]).all(0))
 
-    return lowered
+    return batch_loss
 
 
 def sat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> TrainingObjective:
@@ -181,7 +181,7 @@ def sat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Oute
     training; Croce & Hein 2022, *Adversarial robustness against multiple and single l_p-threat models*.
     """
     _require_several("sat", threats, attack)
-    return Drawn([adversarial(each, attack, outer) for each in threats], lambda state: [1.0] * len(threats))
+    return OneOf([adversarial(each, attack, outer) for each in threats], lambda state: [1.0] * len(threats))
 
 
 def eat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> TrainingObjective:
@@ -200,19 +200,19 @@ def eat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Oute
         even = not all(seen for _, seen in counts)
         return [1.0 if even else fooled / seen for fooled, seen in counts]
 
-    return Drawn([_counting(each, attack, outer) for each in threats], errors)
+    return OneOf([_counting(each, attack, outer) for each in threats], errors)
 
 
 def _counting(threat: Threat, attack: TrainingAttack, outer: Outer) -> TrainingObjective:
     """`adversarial`, which also carries how many images it has seen and fooled."""
 
-    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+    def batch_loss(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
         found = attack_batch(model, x, y, threat, attack, seed)
         more = {f"{threat} fooled": float(found.fooled.sum()), f"{threat} seen": float(len(x))}
         after = {**state, **{name: state.get(name, 0.0) + value for name, value in more.items()}}
         return outer(model, x, found.x_adv, y)._replace(state=after)
 
-    return lowered
+    return batch_loss
 
 
 def msd(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> TrainingObjective:
@@ -227,12 +227,12 @@ def msd(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Oute
     if attack.loss != "ce":
         raise BadInput(f"objective 'msd' with attack loss {attack.loss!r}: it starts at the clean image, use 'ce'")
 
-    def lowered(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+    def batch_loss(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
         with attack_mode(model, attack.batch_norm):
             attacked = multi_steepest(model, x, y, threats, steps=attack.steps, seed=seed)
         return outer(model, x, attacked, y)
 
-    return lowered
+    return batch_loss
 
 
 # Objectives over several threats by the names of the literature.
@@ -279,13 +279,13 @@ def _require_several(name: str, threats: Sequence[Threat], attack: TrainingAttac
 
 
 def _draw(seed: int, weights: Sequence[float]) -> int:
-    """A place in proportion to its weight, evenly where all are zero."""
+    """An index in proportion to its weight, evenly where all are zero."""
     weights = weights if any(weights) else [1.0] * len(weights)
     generator = torch.Generator().manual_seed(derived_seed(seed, -1))
     return int(torch.multinomial(torch.tensor(weights, dtype=torch.float64), 1, generator=generator))
 
 
-def _heights(model: nn.Module, x: Tensor, attacked: Tensor, y: Tensor, attack: TrainingAttack, outer: Outer) -> Tensor:
+def _losses(model: nn.Module, x: Tensor, attacked: Tensor, y: Tensor, attack: TrainingAttack, outer: Outer) -> Tensor:
     """The loss trained on, sample by sample, in the mode of the attack, `(B,)`."""
     with attack_mode(model, attack.batch_norm), torch.no_grad():
         logits = model(attacked)

@@ -1,4 +1,4 @@
-"""How a training goes, apart from what it lowers: steps, rates, and what becomes of images and parameters."""
+"""How a training goes, apart from its objective: batches, learning rate, augmentation and averages."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Literal
 from seasoning.errors import BadInput
 
 
-__all__ = ["Settings", "cosine_rate", "rate_share", "require_images", "step_rate"]
+__all__ = ["Settings", "cosine_rate", "rate_fraction", "require_images", "step_rate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,19 +18,19 @@ class Settings:
     Args:
         rate: Peak learning rate.
         batch_size: Images in a step.
-        momentum: Share of the last step that goes into the next one.
-        nesterov: Whether the gradient is taken where the momentum leads.
-        weight_decay: Added to the gradient, times the parameters.
+        momentum: Momentum, at least 0 and below 1.
+        nesterov: Whether momentum is Nesterov's.
+        weight_decay: Weight decay of all parameters.
         schedule: `"cosine"`, or `"step"`: the rate falls at the milestones.
-        warmup: Share of the steps over which the rate rises linearly to its peak.
-        milestones: Epochs after which a stepped rate falls.
-        factor: What it is multiplied by then.
-        clip: Largest norm of a gradient; longer ones are cut to it. `None` leaves them.
-        accumulate: In how many parts a batch goes through the model; each is attacked on its own.
+        warmup: Fraction of the steps over which the learning rate rises linearly to its peak.
+        milestones: Epochs after which a stepped learning rate falls.
+        factor: Factor of each such fall.
+        clip: Largest norm of the gradient; longer ones are clipped to it. `None`: no limit.
+        accumulate: Parts in which a batch goes through the model; each is attacked on its own.
         precision: `"bf16"` computes in bfloat16 where that is safe, attacks included; parameters stay as they are.
         crop: Pixels of black border of which random crops are taken; 0 for none.
         flips: Whether half of the images are mirrored.
-        ema: Decay of an exponential moving average of the parameters; `None` keeps none.
+        ema: Decay of an exponential moving average of the parameters; `None`: no average.
         ingredient: Whether the `"raw"` parameters or their average, `"ema"`, are validated and returned.
 
     Raises:
@@ -87,8 +87,8 @@ def require_images(settings: Settings, images: int) -> None:
         )
 
 
-def rate_share(settings: Settings, step: int, per_epoch: int, epochs: int) -> float:
-    """Share of the peak learning rate at a step.
+def rate_fraction(settings: Settings, step: int, per_epoch: int, epochs: int) -> float:
+    """Fraction of the peak learning rate at a step.
 
     Args:
         settings: With the schedule.
@@ -103,7 +103,7 @@ def rate_share(settings: Settings, step: int, per_epoch: int, epochs: int) -> fl
 
 
 def cosine_rate(step: int, steps: int, warmup: float) -> float:
-    """A linear ramp over the first share of the steps, then half a cosine to zero.
+    """A linear ramp over the first fraction of the steps, then half a cosine to zero.
 
     Source: Loshchilov & Hutter 2017, *SGDR*; Croce et al. 2023, appendix B.1, for the ramp over a tenth.
     """
@@ -114,7 +114,7 @@ def cosine_rate(step: int, steps: int, warmup: float) -> float:
 
 
 def step_rate(step: int, steps: int, warmup: float, milestones: Sequence[float], factor: float) -> float:
-    """A linear ramp over the first share of the steps, and a fall by a factor at each milestone, in steps."""
+    """A linear ramp over the first fraction of the steps, and a fall by a factor at each milestone, in steps."""
     ramp = warmup * steps
     risen = min((step + 1) / (ramp + 1), 1.0) if ramp else 1.0
     return risen * math.prod(factor for each in milestones if step >= each)

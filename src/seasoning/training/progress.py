@@ -14,7 +14,7 @@ class TrainingProgress(NamedTuple):
     Args:
         epoch: From 0.
         epochs: In all.
-        share: Of all steps, those taken.
+        fraction: Of all steps, those taken.
         loss: Mean over the epoch so far.
         right: Share of the images trained on, as attacked, that were classified correctly in the epoch so far.
         speed: Images a second in this process, training steps only.
@@ -24,7 +24,7 @@ class TrainingProgress(NamedTuple):
 
     epoch: int
     epochs: int
-    share: float
+    fraction: float
     loss: float
     right: float
     speed: float

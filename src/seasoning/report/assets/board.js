@@ -9,9 +9,9 @@ function readBoard(element) {
   const missing = given.bits === 32 ? 0xffffffff : 0xffff;
   const view = new DataView(bytes.buffer);
   const right = new Int32Array(bytes.length / (given.bits / 8));
-  for (let place = 0; place < right.length; place += 1) {
-    const count = given.bits === 32 ? view.getUint32(4 * place, true) : view.getUint16(2 * place, true);
-    right[place] = count === missing ? -1 : count;
+  for (let index = 0; index < right.length; index += 1) {
+    const count = given.bits === 32 ? view.getUint32(4 * index, true) : view.getUint16(2 * index, true);
+    right[index] = count === missing ? -1 : count;
   }
   const extremeness = given.weights.map((row) => row.reduce((sum, weight) => sum + weight * weight, 0));
   return {
@@ -24,15 +24,21 @@ function readBoard(element) {
   };
 }
 
-// Share of right images of a soup in a column, or null where it is not measured.
+// Fraction of right images of a soup in a column, or null where it is not measured.
 function share(board, soup, column) {
   const right = board.right[soup * board.width + column];
   return right < 0 ? null : right / board.columns[column].images;
 }
 
-// Agresti and Coull's interval of a fraction, as in statistics.py.
-function interval(right, images) {
+// A number of a soup with its interval, or null where it is not measured: Agresti and Coull's of a fraction, as in
+// statistics.py; that of a mean over data sets comes with the board.
+function estimate(board, soup, column) {
+  const right = board.right[soup * board.width + column];
+  if (right < 0) return null;
+  const images = board.columns[column].images;
   const value = right / images;
+  const known = board.intervals[column];
+  if (known) return { value, low: known[soup][0], high: known[soup][1] };
   const total = images + Z * Z;
   const middle = (right + (Z * Z) / 2) / total;
   const half = Z * Math.sqrt((middle * (1 - middle)) / total);

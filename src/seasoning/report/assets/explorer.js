@@ -3,7 +3,6 @@
 function makeExplorer(root, board) {
   const find = (name) => root.querySelector(`[data-part="${name}"]`);
   const sliders = [...root.querySelectorAll("input[data-column]")];
-  const groups = [...root.querySelectorAll("input[data-group]")];
   const clean = find("clean");
   const state = {
     scores: new Float64Array(board.count), low: 0, high: 1, best: -1, shown: -1, inspected: -1,
@@ -46,24 +45,22 @@ function makeExplorer(root, board) {
   const fillNumbers = (wanted) => {
     const held = board.heldOut[state.shown];
     rows.forEach((cells, column) => {
-      const right = state.shown < 0 ? -1 : board.right[state.shown * board.width + column];
+      const found = state.shown < 0 ? null : estimate(board, state.shown, column);
       cells.row.classList.toggle("matters", wanted[column] > 0);
-      if (right < 0) {
+      if (found === null) {
         cells.value.textContent = "–";
         cells.low.textContent = "";
         cells.bar.style.width = cells.dot.style.left = "0";
       } else {
-        const { value, low, high } = interval(right, board.columns[column].images);
+        const { value, low, high } = found;
         cells.value.textContent = percent(value);
         cells.low.textContent = `${percent(low)}–${percent(high)}`;
         cells.bar.style.left = `${100 * low}%`;
         cells.bar.style.width = `${100 * (high - low)}%`;
         cells.dot.style.left = `${100 * value}%`;
       }
-      if (held && held[column] >= 0) {
-        const other = interval(held[column], board.columns[column].heldOut);
-        cells.held.textContent = `${percent(other.value)} [${percent(other.low)}, ${percent(other.high)}]`;
-      } else cells.held.textContent = "–";
+      const [value, low, high] = (held && held[column] ? held[column] : []).map(percent);
+      cells.held.textContent = value === undefined ? "–" : `${value} [${low}, ${high}]`;
     });
   };
 
@@ -137,26 +134,14 @@ function makeExplorer(root, board) {
   const set = (values) => {
     state.inspected = -1;
     for (const slider of sliders) slider.value = values(Number(slider.dataset.column));
-    for (const group of groups) group.value = "0";
     if (clean) clean.value = "0";
-    [...sliders, ...groups, ...(clean ? [clean] : [])].forEach(say);
+    [...sliders, ...(clean ? [clean] : [])].forEach(say);
     update();
   };
   for (const slider of [...sliders, ...(clean ? [clean] : [])]) {
     slider.addEventListener("input", () => {
       state.inspected = -1;
       say(slider);
-      update();
-    });
-  }
-  for (const group of groups) {
-    group.addEventListener("input", () => {
-      state.inspected = -1;
-      say(group);
-      for (const slider of group.closest("fieldset").querySelectorAll("input[data-column]")) {
-        slider.value = group.value;
-        say(slider);
-      }
       update();
     });
   }

@@ -1,0 +1,25 @@
+"""What `evaluate` is asked: data, threats, and how images are read and attacked."""
+
+from pydantic import Field
+
+from seasoning.config.base import Count, Seed, Spec, Threats
+from seasoning.config.sections import AttackSection, NetworkSection, ReadingSection
+
+
+__all__ = ["EvaluateSpec"]
+
+
+class EvaluateSpec(Spec):
+    """A measurement of checkpoints on data sets."""
+
+    network: NetworkSection
+    data: tuple[str, ...] = Field(default=("digits",), description="Known data sets, folders, archives, or KIND=PATH.")
+    split: str | None = Field(default=None, description="Part of a data set that has parts, by default test.")
+    reading: ReadingSection = ReadingSection()
+    threats: Threats = Field(default=(), description="Threats, such as linf:8/255.")
+    attack: AttackSection = AttackSection()
+    precision: str = Field(default="full", description="full; bf16 lets attacks in bfloat16 go ahead of the suite.")
+    batch_size: Count | None = Field(default=None, description="Most images in the model at a time.")
+    device: str | None = Field(default=None, description="cpu or cuda, by default cuda where there is one.")
+    channels_last: bool = Field(default=False, description="Memory layout, faster on some processors.")
+    seed: Seed = Field(default=0, description="Seed of the random starts.")
