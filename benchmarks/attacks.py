@@ -6,7 +6,7 @@ if its image is misclassified and inside ball and box. The *limit* is n forward 
 one forward pass, and nothing else.
 
     pip install 'seasoning[benchmark]' && pip install --no-deps torchattacks
-    python benchmarks/attacks.py --data path/to/cifar10
+    python -m benchmarks.attacks --data path/to/cifar10
 """
 
 import argparse
@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from networks import NETWORKS, Bench, bench, network
 from torch import Tensor, nn
 
+from benchmarks.networks import NETWORKS, Bench, bench, network
 from seasoning.attacks import apgd
 from seasoning.geometry import BALLS, distance
 from seasoning.models import PixelClassifier
@@ -201,7 +201,17 @@ def overhead(model: PixelClassifier, x: Tensor, y: Tensor, norm: Norm, eps: floa
 
 def peak_memory(arguments: argparse.Namespace, which: str, model: str, norm: str) -> float:
     """Growth of a fresh process over one attack, in MiB."""
-    command = [sys.executable, __file__, "--peak-of", which, model, norm, "--batch", str(arguments.batch)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.attacks",
+        "--peak-of",
+        which,
+        model,
+        norm,
+        "--batch",
+        str(arguments.batch),
+    ]
     command += ["--data", str(arguments.data)] if arguments.data else []
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
@@ -239,10 +249,10 @@ def print_projection(images: Bench) -> None:
     fastest = [float("inf")] * 2
     calls: list[Callable[[], object]] = [lambda: BALLS["l1"].land(z, x, radii), lambda: sort(x, z - x, eps)]
     for _ in range(10):
-        for place, call in enumerate(calls):
+        for index, call in enumerate(calls):
             begun = time.process_time()
             call()
-            fastest[place] = min(fastest[place], time.process_time() - begun)
+            fastest[index] = min(fastest[index], time.process_time() - begun)
     exact = BALLS["l1"].project(z.double(), x.double(), radii.double())
     mine = BALLS["l1"].land(z, x, radii)
     error, excess = (mine - exact).abs().max(), distance(mine.double(), x.double(), "l1").max() / eps - 1
@@ -309,10 +319,10 @@ def print_refilled(
 def print_rows(found: dict[str, Timed]) -> None:
     print("| attack | time / reference | time / limit | forwards | backwards | robust, % |\n| --- |" + " --- |" * 5)
     for name, (seconds, forwards, backwards, robust, outside) in found.items():
-        share = seconds / found[REFERENCE].seconds
+        ratio = seconds / found[REFERENCE].seconds
         over = f"{seconds / found['limit'].seconds:.2f}" if "limit" in found else ""
         accuracy = "" if name == "limit" else f"{100 * robust:.1f}{' (left the ball)' if outside else ''}"
-        print(f"| {name} | {share:.2f} | {over} | {forwards:.1f} | {backwards:.1f} | {accuracy} |")
+        print(f"| {name} | {ratio:.2f} | {over} | {forwards:.1f} | {backwards:.1f} | {accuracy} |")
 
 
 def main() -> None:
@@ -325,6 +335,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--channels-last", action="store_true", help="that memory layout of the networks")
     parser.add_argument(
         "--peak-of", nargs=3, metavar=("ATTACK", "NETWORK", "NORM"), help="memory of one attack, in MiB"
     )

@@ -1,4 +1,4 @@
-"""How fast data is read and corrupted: `python benchmarks/data.py --data FOLDER`, FOLDER with a folder for each class.
+"""How fast data is read and corrupted: `python -m benchmarks.data --data FOLDER`, FOLDER with a folder for each class.
 
 Reading is timed against torchvision's ImageFolder in a DataLoader on the same transform, in rounds that take turns,
 after one that does not count; quoted are the medians of the ratios. Times are processor time, that of the workers

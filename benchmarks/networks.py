@@ -1,22 +1,17 @@
 """The images and networks that the benchmarks attack; trained on first use, then kept under `runs/benchmarks`."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from seasoning.checkpoints.load import load_ingredient, save_state
-from seasoning.commands.ingredients import settings_of
-from seasoning.config.base import RunSpec
-from seasoning.data import Samples, load_source, split_samples
-from seasoning.evaluation.evaluator import evaluate
-from seasoning.metrics import accuracy
-from seasoning.models import PixelClassifier, build_model
-from seasoning.threat import Norm, Threat
-from seasoning.training import Scores, TrainingAttack, adversarial, nominal, train
+from seasoning import Samples, Threat, accuracy, build_model, evaluate, load_ingredient, load_source, split_samples
+from seasoning.checkpoints import save_state
+from seasoning.models import PixelClassifier
+from seasoning.threat import Norm
+from seasoning.training import Scores, Settings, TrainingAttack, adversarial, nominal, train
 
 
 KEPT = Path("runs/benchmarks")
@@ -76,7 +71,16 @@ def network(name: str, images: Bench, epochs: int = 4, most: int = 20_000) -> Pi
         objectives,
         # The last epoch, so later ones must not score less.
         lambda each: Scores(0.0),
-        replace(settings_of(RunSpec(), 0.1), batch_size=128 if len(part) > 5000 else 32),
+        Settings(
+            rate=0.1,
+            batch_size=128 if len(part) > 5000 else 32,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=5e-4,
+            schedule="cosine",
+            warmup=0.1,
+            clip=1.0,
+        ),
         device="cpu",
         on_epoch=lambda epoch, scores: print(f"training {name}: epoch {epoch + 1} of {len(objectives)}", flush=True),
     )

@@ -5,8 +5,8 @@ was trained on, clean, under five shifts and under three threats. A seed is a tr
 the rest of the images is held out. Strategies are then replayed: what they ask for is answered from the store, and the
 passes of exactly those samples are counted. Tuned on the first two trainings; nothing was tuned on the third.
 
-    for seed in 0 1 2; do seasoning demo --seed $seed --out runs/seed$seed; done
-    python benchmarks/search.py runs/seed0 runs/seed1 runs/seed2
+    python -m experiments.digits_seeds --out runs
+    python -m benchmarks.search runs/seed0 runs/seed1 runs/seed2
 
 Measuring takes a quarter of an hour for each training on one core; it is kept in `--cache`, and goes on where it was.
 """
@@ -57,22 +57,23 @@ Known = dict[tuple[Weights, str], Outcomes]
 
 
 class Seed(NamedTuple):
-    """A training, the ids that choose, in their order, and those that are held out."""
+    """A training, the points of its grid, the ids that choose, in their order, and those that are held out."""
 
     known: Known
+    points: list[Weights]
     order: NDArray[np.int64]
     outside: NDArray[np.int64]
 
 
 class Score(NamedTuple):
-    """What a strategy came to: its share of the grid's passes, regret on all points, held-out loss."""
+    """What a strategy came to: its passes as a fraction of the grid's, regret on all points, held-out loss."""
 
-    share: float
+    fraction: float
     regret: float
     loss: float
 
 
-def measured(run: Path, cache: Path) -> Known:
+def measured(run: Path, cache: Path, points: Sequence[Weights]) -> Known:
     """Outcomes of all soups of a run's ingredients on all tasks."""
     samples = split_samples(load_source("digits"), {"train": 900, "rest": 897})["rest"]
     tasks = {task: apply_shift(samples, task) if task in SHIFTS else samples for task in (*SETS, *THREATS)}
@@ -82,7 +83,7 @@ def measured(run: Path, cache: Path) -> Known:
     model = build_model("resnet_small", num_classes=10, in_chans=1)
     known: Known = {}
     with Store(cache) as store:
-        for weights in track([*simplex(4, 10), *EXTRA], description=f"measuring {run}"):
+        for weights in track([*points, *EXTRA], description=f"measuring {run}"):
 
             def build(weights: Weights = weights) -> torch.nn.Module:
                 mix_into(model.network, states, weights)
@@ -104,12 +105,12 @@ def measured(run: Path, cache: Path) -> Known:
     return known
 
 
-def seeds(known: Known) -> list[Seed]:
+def seeds(known: Known, points: list[Weights]) -> list[Seed]:
     """Disjoint sets of selection images of one training."""
     ids = next(iter(known.values())).ids
     order = np.array(sorted(ids, key=lambda each: hashlib.sha256(f"selection {each}".encode()).digest()))
     parts = [order[SHOTS * number : SHOTS * (number + 1)] for number in range(SPLITS)]
-    return [Seed(known, part, np.setdiff1d(ids, part)) for part in parts]
+    return [Seed(known, points, part, np.setdiff1d(ids, part)) for part in parts]
 
 
 def replay(
@@ -131,7 +132,7 @@ def replay(
             whole.setdefault(proposal.weights, {}).update(answers)
         return answers
 
-    run_strategy(strategy(simplex(4, 10), objectives, SHOTS), answer)
+    run_strategy(strategy(seed.points, objectives, SHOTS), answer)
     spent = sum(
         int((seed.known[key].gradients + seed.known[key].forwards)[asked].sum()) for key, asked in passes.items()
     )
@@ -140,7 +141,7 @@ def replay(
 
 def judged(seed: Seed, objective: SearchObjective, weights: Weights, picked: Weights) -> tuple[float, float]:
     """Regret on all points, and held-out loss against the grid's pick in standard errors of a selection score."""
-    everything = {point: {task: seed.known[point, task] for task in objective.tasks} for point in simplex(4, 10)}
+    everything = {point: {task: seed.known[point, task] for task in objective.tasks} for point in seed.points}
     chosen = {task: seed.known[weights, task] for task in objective.tasks}
     regret = max(map(objective.score, everything.values())) - objective.score(chosen)
 
@@ -148,8 +149,8 @@ def judged(seed: Seed, objective: SearchObjective, weights: Weights, picked: Wei
         rows = {task: seed.known[point, task] for task in objective.tasks}
         return objective.score({task: each.take(np.isin(each.ids, seed.outside)) for task, each in rows.items()})
 
-    share = outside(picked)
-    return regret, (share - outside(weights)) / np.sqrt(share * (1 - share) / SHOTS)
+    best = outside(picked)
+    return regret, (best - outside(weights)) / np.sqrt(best * (1 - best) / SHOTS)
 
 
 def table(
@@ -177,39 +178,40 @@ def print_table(found: dict[str, dict[str, list[Score]]], count: int) -> None:
     """A line for each strategy, then the default's and the cautious one's tasks one by one."""
     print(f"\nOver {len(TASKS)} tasks and {count} seeds; loss: held-out score of the grid's pick minus the strategy's")
     print(
-        "\n| strategy | passes, share of the grid's: mean, worst task | regret on all points, points | loss, standard "
-        "errors: mean, upper 95 % bound |\n| --- | --- | --- | --- |"
+        "\n| strategy | passes, fraction of the grid's: mean, worst task | regret on all points, points | loss, "
+        "standard errors: mean, upper 95 % bound |\n| --- | --- | --- | --- |"
     )
     for name, tasks in found.items():
-        shares = [float(np.mean([score.share for score in scores])) for scores in tasks.values()]
+        fractions = [float(np.mean([score.fraction for score in scores])) for scores in tasks.values()]
         losses = [float(np.mean([scores[seed].loss for scores in tasks.values()])) for seed in range(count)]
         regret = 100 * np.mean([score.regret for scores in tasks.values() for score in scores])
-        told = f"{np.mean(shares):.3f}, {max(shares):.3f} | {regret:.2f} | {np.mean(losses):+.2f}, {upper(losses):+.2f}"
-        print(f"| {name} | {told} |")
+        passes = f"{np.mean(fractions):.3f}, {max(fractions):.3f}"
+        print(f"| {name} | {passes} | {regret:.2f} | {np.mean(losses):+.2f}, {upper(losses):+.2f} |")
     for name in ("climb", "race"):
         print(f"\n`{name}`, task by task\n\n| task | passes | regret, points | loss: mean, range over seeds |")
         print("| --- | --- | --- | --- |")
         for task, scores in found[name].items():
             losses = [score.loss for score in scores]
-            share, regret = np.mean([score.share for score in scores]), np.mean([score.regret for score in scores])
+            fraction = np.mean([score.fraction for score in scores])
+            regret = np.mean([score.regret for score in scores])
             spread = f"{np.mean(losses):+.2f}, {min(losses):+.2f} to {max(losses):+.2f}"
-            print(f"| {task} | {share:.3f} | {100 * regret:.2f} | {spread} |")
+            print(f"| {task} | {fraction:.3f} | {100 * regret:.2f} | {spread} |")
 
 
 def print_together(all_seeds: Sequence[Seed]) -> None:
     """The single soup and every set's own, searched together by the default strategy."""
-    shares, losses = [], []
+    fractions, losses = [], []
     for seed in all_seeds:
         everything, most = replay(STRATEGIES["grid"], TOGETHER, seed)
         soups, spent = replay(STRATEGIES["climb"], TOGETHER, seed)
-        shares.append(spent / most)
+        fractions.append(spent / most)
         for objective in TOGETHER:
             have = [soup for soup in soups if set(objective.tasks) <= set(soup.outcomes)]
             picked, chosen = (choose(each, objective)[0].weights for each in (everything, have))
             losses.append(judged(seed, objective, chosen, picked)[1])
     print(
-        f"\nSingle soup and the {len(SETS)} sets' own together, `climb`: {np.mean(shares):.3f} of the grid's passes "
-        f"(worst seed {max(shares):.3f}), mean loss {np.mean(losses):+.2f} standard errors"
+        f"\nSingle soup and the {len(SETS)} sets' own together, `climb`: {np.mean(fractions):.3f} of the grid's passes "
+        f"(worst seed {max(fractions):.3f}), mean loss {np.mean(losses):+.2f} standard errors"
     )
 
 
@@ -217,10 +219,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs of `seasoning demo`")
     parser.add_argument("--cache", type=Path, default=Path("runs/benchmarks"), help="folder that keeps the outcomes")
+    parser.add_argument("--parts", type=int, default=10, help="weights are multiples of one over it")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    points = simplex(len(INGREDIENTS), arguments.parts)
     every = [
-        seed for run in arguments.runs for seed in seeds(measured(run, arguments.cache / f"search-{run.name}.sqlite"))
+        seed
+        for run in arguments.runs
+        for seed in seeds(measured(run, arguments.cache / f"search-{run.name}.sqlite", points), points)
     ]
     print_table(table(every, STRATEGIES), len(every))
     print_together(every)

@@ -5,7 +5,7 @@ nothing else (a fork); rounds are interleaved (A B C A B C …), the fastest cou
 the system's cache. The peak is the growth of the resident size over what the process had after its imports. The files
 are of real architectures with random parameters; above ten, they are hard links to ten.
 
-    python benchmarks/soups.py --models resnet50 --counts 2 4 10 50
+    python -m benchmarks.soups --models resnet50 --counts 2 4 10 50
 
 - *model-soups*: `torch.load` of each whole file, a dictionary of tensor times weight, summed (the `main.py` of
   mlfoundations/model-soups). It reads PyTorch files; for safetensors, its arithmetic on `load_file` is given beside it.
@@ -231,8 +231,8 @@ def print_costs(found: Mapping[str, Cost], reference: str, size: float) -> None:
     print(f"| | CPU time, s | / {reference} | / read once | peak, MiB | peak / model |\n| --- |" + " --- |" * 5)
     for name, (seconds, peak) in found.items():
         over = f"{seconds / limit:.1f}" if limit else ""
-        share = seconds / found[reference].seconds
-        print(f"| {name} | {seconds:.3f} | {share:.2f} | {over} | {peak:.0f} | {peak / size:.2f} |")
+        ratio = seconds / found[reference].seconds
+        print(f"| {name} | {seconds:.3f} | {ratio:.2f} | {over} | {peak:.0f} | {peak / size:.2f} |")
 
 
 def print_tables(folder: Path, architecture: str, counts: Sequence[int], rounds: int) -> None:
@@ -244,8 +244,8 @@ def print_tables(folder: Path, architecture: str, counts: Sequence[int], rounds:
             print(f"\n## {title}, K = {count}, {form}\n", flush=True)
             found = compare(folder, count, form, rounds)
             print_costs(found, REFERENCE, size)
-            share = 1 - found["ours, without fingerprints"].seconds / found["ours"].seconds
-            print(f"\nFingerprints take {100 * share:.0f} % of ours.", flush=True)
+            fraction = 1 - found["ours, without fingerprints"].seconds / found["ours"].seconds
+            print(f"\nFingerprints take {100 * fraction:.0f} % of ours.", flush=True)
         print(f"\n## {title}, K = {count}, search: resident ingredients into a live model\n", flush=True)
         found = in_own_process(partial(search, folder, architecture, count, rounds))
         print_costs(found, "dict sum + load_state_dict", size)

@@ -5,7 +5,7 @@ and one update (forwards, backwards to the parameters, optimizer). MAX is also c
 they are, and one update. Steps are those of the whole loop, crops and flips included; CPU time, one thread, fastest of
 the interleaved rounds. Twenty minutes:
 
-    python benchmarks/training.py
+    python -m benchmarks.training
 """
 
 import argparse
@@ -16,9 +16,9 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from networks import NETWORKS, enlarged
 from torch.nn import functional
 
+from benchmarks.networks import NETWORKS, enlarged
 from seasoning.attacks import evaluation_mode
 from seasoning.data import Samples, load_source
 from seasoning.models import PixelClassifier, build_model

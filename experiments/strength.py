@@ -5,7 +5,7 @@ are not equal starts, so a sample's result is its mean over the seeds. The gap i
 points: above zero ours is weaker. Its 95 % interval is over the samples, paired.
 
     pip install 'seasoning[benchmark]'
-    python benchmarks/strength.py --data path/to/cifar10
+    python -m experiments.strength --data path/to/cifar10
 """
 
 import argparse
@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from networks import NETWORKS, bench, network
 from torch import Tensor
 
-from seasoning.attacks import apgd
+from benchmarks.networks import NETWORKS, bench, network
+from seasoning import Threat, apgd
 from seasoning.models import PixelClassifier
-from seasoning.threat import NORMS, Norm, Threat
+from seasoning.threat import NORMS, Norm
 
 
 NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}

@@ -6,9 +6,10 @@ initialization or nothing. Sets of two to four are checked, without and with a l
 measured on 400 others: a set is mixable if none of its uniform soups, of any two ingredients or of all, is more than 5
 points less accurate than the worst ingredient in it; the others are called collapsing. About ten minutes on one core:
 
-    python benchmarks/mixability.py
+    python -m experiments.mixability
 """
 
+import argparse
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations, pairwise
 from typing import Any, NamedTuple
@@ -18,15 +19,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from seasoning.checkpoints.load import State
-from seasoning.data import Samples, load_source, split_samples
-from seasoning.models import PixelClassifier, build_model
-from seasoning.report.tables import percent
-from seasoning.soup import Mixability, check_mixable, mix
+from seasoning import Samples, Threat, build_model, check_mixable, load_source, mix, split_samples
+from seasoning.checkpoints import State
+from seasoning.models import PixelClassifier
+from seasoning.report import percent
+from seasoning.soup import Mixability
 from seasoning.statistics import proportion
-from seasoning.threat import Threat
-from seasoning.training import TrainingAttack, TrainingObjective, adversarial, nominal
-from seasoning.training.optimization import cosine_rate
+from seasoning.training import TrainingAttack, TrainingObjective, adversarial, cosine_rate, nominal
 
 
 PARTS = split_samples(load_source("digits"), {"train": 900, "loss": 100, "truth": 400})
@@ -194,15 +193,21 @@ def score(family: Family, state: State, samples: Samples) -> tuple[float, float]
 
 def main() -> None:
     """Print the tables."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--families", nargs="+", choices=list(FAMILIES), default=list(FAMILIES), help="only these")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[*range(6)], help="only these")
+    given = parser.parse_args()
     torch.set_num_threads(1)
     groups = {
         name: [
             measured(family, seed, kind, states)
             for seed in seeds
-            for family in FAMILIES
+            if seed in given.seeds
+            for family in given.families
             for kind, states in sets(FAMILIES[family], seed)
         ]
         for name, seeds in SEEDS.items()
+        if set(seeds) & set(given.seeds)
     }
     print_errors(groups)
     for name, cases in groups.items():

@@ -1,0 +1,1 @@
+"""Timings against peers and limits: `python -m benchmarks.NAME` from the root of the repository."""

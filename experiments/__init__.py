@@ -1,0 +1,1 @@
+"""Studies whose results lie in `docs/results`: `python -m experiments.NAME` from the root of the repository."""
