@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
@@ -50,13 +52,25 @@ class _Once(logging.Filter):
 
 def main() -> None:
     """Run the command line; an error that the user can mend is printed without a traceback and exits with 2."""
-    # What was taken from where, and what for: said as it happens, on standard error.
-    said = logging.StreamHandler()
-    said.addFilter(_Once())
-    logging.getLogger("seasoning").addHandler(said)
-    logging.getLogger("seasoning").setLevel(logging.INFO)
     try:
-        app()
+        with _messages():
+            app()
     except (SeasoningError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+@contextmanager
+def _messages() -> Iterator[None]:
+    """Print on standard error what was taken from where, and what for, as it happens."""
+    logger = logging.getLogger("seasoning")
+    handler, level = logging.StreamHandler(), logger.level
+    handler.addFilter(_Once())
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        # A second command in the same process says its own messages, once.
+        logger.removeHandler(handler)
+        logger.setLevel(level)
