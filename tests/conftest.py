@@ -1,5 +1,6 @@
 """Models and data that several tests share, made in seconds."""
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +19,8 @@ from tests.make import training_settings
 
 
 torch.set_num_threads(1)
+# Tests send Ctrl-C to processes that they start. Those of a shell's background job would ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
