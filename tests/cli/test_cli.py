@@ -1,6 +1,6 @@
-"""The command line as its users meet it: real processes."""
+"""The command line as its users meet it."""
 
-import os
+import logging
 import re
 import subprocess
 import sys
@@ -11,22 +11,12 @@ import torch
 
 from seasoning.checkpoints.load import fingerprint, load_ingredient, save_state
 from seasoning.soup import check_mixable
+from tests.command_line import in_a_process, seasoning
 from tests.data.trees import GREY, save_coded
 
 
-def seasoning(*arguments: str | Path, expect: int = 0) -> str:
-    """Run the command and return what it printed, outputs and errors together."""
-    command = [str(Path(sys.executable).with_name("seasoning")), *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    printed = done.stdout + done.stderr
-    assert done.returncode == expect, printed
-    assert "Traceback" not in printed
-    return printed
-
-
 def test_help_names_every_command_and_imports_no_torch() -> None:
-    printed = seasoning("--help")
+    printed = in_a_process("--help")
     assert all(
         f" {name} " in printed
         for name in (
@@ -36,6 +26,17 @@ def test_help_names_every_command_and_imports_no_torch() -> None:
     )
     probe = "import sys; from seasoning.cli import app; assert 'torch' not in sys.modules and 'timm' not in sys.modules"
     subprocess.run([sys.executable, "-c", probe], check=True)
+
+
+def test_as_a_process_it_mixes_and_refuses(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save_state({"w": torch.ones(3)}, tmp_path / name, {})
+    out = tmp_path / "soup.safetensors"
+    printed = in_a_process("mix", tmp_path / "a", tmp_path / "b", "--weights", "0.5,0.5", "--out", out)
+    assert str(out) in printed
+    assert load_ingredient(out)["w"].tolist() == [1, 1, 1]
+    printed = in_a_process("evaluate", out, "--arch", "resnet_small", "--threat", "l22:1", expect=2)
+    assert "error: unknown threat norm 'l22'" in printed
 
 
 @pytest.mark.parametrize(
@@ -87,9 +88,13 @@ def test_what_is_taken_from_a_checkpoint_is_said_once(finished: Path, tmp_path: 
     ingredient, nested = finished / "ingredients" / "linf.safetensors", tmp_path / "nested.pt"
     state = load_ingredient(ingredient)
     torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, nested)
-    printed = seasoning("mix", ingredient, nested, "--weights", "0.5,0.5", "--out", tmp_path / "soup.safetensors")
-    assert printed.count(f"{nested}: taking the parameters from 'state_dict'\n") == 1
-    assert printed.count(f"{nested}: taking 'module.' off every name\n") == 1
+    # A second command in the same process says it again, and once, too; what printed it is gone afterwards.
+    for name in ("soup", "same"):
+        out = tmp_path / f"{name}.safetensors"
+        printed = seasoning("mix", ingredient, nested, "--weights", "0.5,0.5", "--out", out)
+        assert printed.count(f"{nested}: taking the parameters from 'state_dict'\n") == 1
+        assert printed.count(f"{nested}: taking 'module.' off every name\n") == 1
+        assert logging.getLogger("seasoning").handlers == []
 
 
 def test_checking_says_it_for_every_group_of_layers(finished: Path) -> None:

@@ -1,12 +1,9 @@
 """Whole trainings by recipe: all of the package's, cut off and gone on with, and refused."""
 
 import json
-import logging
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 
-from seasoning import cli
 from seasoning.checkpoints.load import load_ingredient, read_metadata, save_state
 from seasoning.checkpoints.provenance import constants_of
 from seasoning.commands.train import run_recipe
@@ -26,6 +22,7 @@ from seasoning.config.train import read_recipe_file, recipe_files
 from seasoning.errors import BadInput, RunConflict
 from seasoning.models import PixelClassifier, build_model
 from seasoning.training import TrainingProgress
+from tests.command_line import program, seasoning, terminal
 
 
 RECIPES = recipe_files()
@@ -62,27 +59,6 @@ epochs = 3
 kind = "cosine"
 warmup = 0.1
 """
-
-Said = Callable[..., str]
-
-
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
-    """Run a command in this process and return what it printed."""
-
-    # Every call adds a handler, which would outlive what it writes to.
-    monkeypatch.setattr(logging.getLogger("seasoning"), "handlers", [])
-
-    def run(*arguments: str | Path, expect: int = 0) -> str:
-        monkeypatch.setenv("COLUMNS", "200")
-        monkeypatch.setattr(sys, "argv", ["seasoning", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        assert ended.value.code == expect, printed
-        return printed.out + printed.err
-
-    return run
 
 
 @pytest.fixture
@@ -127,13 +103,11 @@ def test_a_training_leaves_what_it_says(whole: Path) -> None:
 
 
 def launch(recipe: Path, folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [str(Path(sys.executable).with_name("seasoning")), "train", str(recipe), "--out", str(folder), *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     return subprocess.Popen(
-        [*command, "--device", "cpu", "--tracker", "none"],
+        program("train", recipe, "--out", folder, *options, "--device", "cpu", "--tracker", "none"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=environment,
+        env=terminal(),
         text=True,
     )
 
@@ -163,9 +137,12 @@ def assert_same_ingredients(one: Path, other: Path) -> None:
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
-def test_a_killed_training_goes_on_and_ends_with_the_same_parameters(whole: Path, recipe: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [[(1, 3)], pytest.param([(0, 5), (1, 3)], marks=pytest.mark.slow)])
+def test_a_killed_training_goes_on_and_ends_with_the_same_parameters(
+    whole: Path, recipe: Path, tmp_path: Path, kills: list[tuple[int, int]]
+) -> None:
     folder = tmp_path / "run"
-    for wanted in ((0, 5), (1, 3)):
+    for wanted in kills:
         process = launch(recipe, folder, "--resume", "--save-seconds", "0")
         wait_for(process, partial(came_to, folder, wanted))
         process.send_signal(signal.SIGKILL)
@@ -188,14 +165,12 @@ def test_sigterm_saves_in_mid_epoch_and_exits_with_75(whole: Path, recipe: Path,
     epoch, step = place(folder)
     assert epoch == 0
     assert step >= 1
-    process = launch(recipe, folder, "--resume")
-    printed, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, printed
+    printed = seasoning("train", recipe, "--out", folder, "--resume", "--device", "cpu", "--tracker", "none")
     assert f"ingredient: {folder / 'best.safetensors'}" in printed
     assert_same_ingredients(whole, folder)
 
 
-def test_ctrl_c_saves_too_and_exits_with_130(recipe: Path, tmp_path: Path, said: Said) -> None:
+def test_ctrl_c_saves_too_and_exits_with_130(recipe: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = launch(recipe, folder)
     wait_for(process, (folder / "recipe.json").exists)
@@ -204,13 +179,13 @@ def test_ctrl_c_saves_too_and_exits_with_130(recipe: Path, tmp_path: Path, said:
     assert process.returncode == 130, printed
     assert place(folder) >= (0, 1)
     # Without being told so, nothing goes on and nothing starts over.
-    assert "holds a training: go on with it by --resume" in said("train", recipe, "--out", folder, expect=2)
+    assert "holds a training: go on with it by --resume" in seasoning("train", recipe, "--out", folder, expect=2)
 
 
-def test_a_changed_recipe_is_refused_with_what_changed(whole: Path, recipe: Path, tmp_path: Path, said: Said) -> None:
+def test_a_changed_recipe_is_refused_with_what_changed(whole: Path, recipe: Path, tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()}
     more = ["--set", "optimizer.rate=0.01", "--set", "schedule.epochs=4"]
-    printed = said("train", recipe, "--out", whole, "--resume", *more, expect=2)
+    printed = seasoning("train", recipe, "--out", whole, "--resume", *more, expect=2)
     assert "settings.optimizer.rate is 0.05 there and 0.01 here" in printed
     assert "settings.schedule.epochs is 3 there and 4 here" in printed
     assert "--accept-changes" in printed
@@ -219,7 +194,7 @@ def test_a_changed_recipe_is_refused_with_what_changed(whole: Path, recipe: Path
     other.mkdir()
     for name in ("state.pt", "recipe.json"):
         (other / name).write_bytes(before[name])
-    printed = said("train", recipe, "--out", other, "--resume", "--accept-changes", "--tracker", "none", *more)
+    printed = seasoning("train", recipe, "--out", other, "--resume", "--accept-changes", "--tracker", "none", *more)
     assert "epoch 4; loss" in printed
     assert "epoch 3; validation" in printed
 
@@ -235,22 +210,24 @@ def test_a_changed_recipe_is_refused_with_what_changed(whole: Path, recipe: Path
         ("data.validation=61", "images.validation is"),
     ],
 )
-def test_what_scores_rest_on_never_changes(whole: Path, recipe: Path, said: Said, change: str, words: str) -> None:
+def test_what_scores_rest_on_never_changes(whole: Path, recipe: Path, change: str, words: str) -> None:
     before = {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()}
     more = ["--resume", "--accept-changes", "--tracker", "none", "--set", "schedule.epochs=4"]
-    printed = said("train", recipe, "--out", whole, *more, "--set", change, expect=2)
+    printed = seasoning("train", recipe, "--out", whole, *more, "--set", change, expect=2)
     assert words in printed
     assert "epochs" not in printed
     assert "start in another folder" in printed
     assert {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file()} == before
 
 
-def test_ingredients_mix_and_are_measured(whole: Path, tmp_path: Path, said: Said) -> None:
+def test_ingredients_mix_and_are_measured(whole: Path, tmp_path: Path) -> None:
     soup = tmp_path / "soup.safetensors"
     files = [whole / "best.safetensors", whole / "last.safetensors"]
-    said("mix", *files, "--weights", "0.5,0.5", "--out", soup)
+    seasoning("mix", *files, "--weights", "0.5,0.5", "--out", soup)
     assert constants_of([soup]) == ((0.5,), (0.5,))
-    printed = said("evaluate", soup, "--arch", "resnet_small", "--threat", "linf:0.1", "--out", tmp_path / "measured")
+    printed = seasoning(
+        "evaluate", soup, "--arch", "resnet_small", "--threat", "linf:0.1", "--out", tmp_path / "measured"
+    )
     assert "linf:0.1" in printed
 
 
@@ -259,7 +236,7 @@ FINE_TUNE = TEXT.replace('threats = ["linf:0.1", "l1:1"]', 'starts = ["mine"]\nt
 )
 
 
-def test_a_fine_tune_keeps_the_constants_of_its_start(tmp_path: Path, said: Said) -> None:
+def test_a_fine_tune_keeps_the_constants_of_its_start(tmp_path: Path) -> None:
     recipe, init = tmp_path / "tune.toml", tmp_path / "init.safetensors"
     recipe.write_text(FINE_TUNE)
     with torch.random.fork_rng():
@@ -278,30 +255,30 @@ def test_a_fine_tune_keeps_the_constants_of_its_start(tmp_path: Path, said: Said
     best = tmp_path / "run" / "best.safetensors"
     assert constants_of([best]) == ((0.0,), (1.0,))
     # What measures it sees the images as training did, without being told.
-    options = ["--arch", "resnet_small", "--out", tmp_path / "measured"]
-    told = said("evaluate", best, *options, "--mean", "0", "--std", "1")
-    assert told == said("evaluate", best, *options)
-    wrong = said("evaluate", best, *options, "--mean", "0.5", "--std", "0.5", expect=2)
+    options: list[str | Path] = ["--arch", "resnet_small", "--out", tmp_path / "measured"]
+    told = seasoning("evaluate", best, *options, "--mean", "0", "--std", "1")
+    assert told == seasoning("evaluate", best, *options)
+    wrong = seasoning("evaluate", best, *options, "--mean", "0.5", "--std", "0.5", expect=2)
     assert "was trained with normalization mean [0.0] and std [1.0]" in wrong
 
 
 @pytest.mark.parametrize(("made_by", "warns"), [("cifar10/mine", False), ("other", True)])
-def test_a_start_of_another_recipe_is_warned_of(tmp_path: Path, said: Said, made_by: str, warns: bool) -> None:
+def test_a_start_of_another_recipe_is_warned_of(tmp_path: Path, made_by: str, warns: bool) -> None:
     tune, init = tmp_path / "tune.toml", tmp_path / "init.safetensors"
     tune.write_text(FINE_TUNE)
     with torch.random.fork_rng():
         state = build_model("resnet_small", num_classes=10).network.state_dict()
     save_state(state, init, {"seasoning.ingredient": json.dumps({"name": made_by})})
-    printed = said("train", tune, "--init", init, "--out", tmp_path / "run", "--tracker", "none")
+    printed = seasoning("train", tune, "--init", init, "--out", tmp_path / "run", "--tracker", "none")
     assert ("init.safetensors was made by other; recipe tune fine-tunes mine" in printed) == warns
 
 
-def test_a_start_is_wanted_by_fine_tunes_alone(recipe: Path, tmp_path: Path, said: Said) -> None:
+def test_a_start_is_wanted_by_fine_tunes_alone(recipe: Path, tmp_path: Path) -> None:
     tune = tmp_path / "tune.toml"
     tune.write_text(FINE_TUNE)
-    printed = said("train", tune, "--out", tmp_path / "run", expect=2)
+    printed = seasoning("train", tune, "--out", tmp_path / "run", expect=2)
     assert "recipe tune fine-tunes what mine makes: give the checkpoint with --init" in printed
-    printed = said("train", recipe, "--init", recipe, "--out", tmp_path / "run", expect=2)
+    printed = seasoning("train", recipe, "--init", recipe, "--out", tmp_path / "run", expect=2)
     assert "starts from random parameters: leave out --init" in printed
     assert not (tmp_path / "run").exists()
 
@@ -332,20 +309,18 @@ def test_a_start_is_wanted_by_fine_tunes_alone(recipe: Path, tmp_path: Path, sai
         (["RECIPE", "--set", "optimizer.ema=1.5"], "ema=1.5"),
     ],
 )
-def test_bad_input_is_told_before_any_work(
-    recipe: Path, tmp_path: Path, said: Said, arguments: list[str], words: str
-) -> None:
+def test_bad_input_is_told_before_any_work(recipe: Path, tmp_path: Path, arguments: list[str], words: str) -> None:
     folder = tmp_path / "run"
     given = [str(recipe) if each == "RECIPE" else each for each in arguments]
-    assert words in said("train", *given, "--out", folder, expect=2)
+    assert words in seasoning("train", *given, "--out", folder, expect=2)
     assert not folder.exists()
 
 
-def test_a_folder_that_does_not_fit_is_told(recipe: Path, tmp_path: Path, said: Said) -> None:
+def test_a_folder_that_does_not_fit_is_told(recipe: Path, tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "images" / name).mkdir(parents=True)
         Image.new("RGB", (4, 4)).save(tmp_path / "images" / name / "1.png")
-    printed = said("train", recipe, "--data", tmp_path / "images", "--out", tmp_path / "run", expect=2)
+    printed = seasoning("train", recipe, "--data", tmp_path / "images", "--out", tmp_path / "run", expect=2)
     assert "has 2 classes of images of 3 x 4 x 4, the recipe wants 10 classes of images of 1 x 8 x 8" in printed
 
 
@@ -373,10 +348,12 @@ def test_folders_of_something_else_are_refused_and_kept(recipe: Path, tmp_path: 
 
 
 @pytest.mark.filterwarnings("ignore::seasoning.attacks.checks.MaskedGradients")
-def test_a_loss_of_nan_names_step_and_state(tmp_path: Path, said: Said) -> None:
+def test_a_loss_of_nan_names_step_and_state(tmp_path: Path) -> None:
     recipe = tmp_path / "hot.toml"
     recipe.write_text(TEXT.replace("rate = 0.05", "rate = 1e30"))
-    printed = said("train", recipe, "--out", tmp_path / "run", "--tracker", "none", "--save-seconds", "0", expect=2)
+    printed = seasoning(
+        "train", recipe, "--out", tmp_path / "run", "--tracker", "none", "--save-seconds", "0", expect=2
+    )
     assert "became" in printed
     assert "in epoch 1, step" in printed
     assert f"{tmp_path / 'run' / 'state.pt'} holds the last saved state, epoch 1, step " in printed
@@ -423,18 +400,16 @@ def test_progress_is_reported(recipe: Path, tmp_path: Path) -> None:
     assert seen[-1].scores is not None
 
 
-def test_recipes_are_listed_shown_copied_and_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Said
-) -> None:
-    listed = said("recipes", "list")
+def test_recipes_are_listed_shown_copied_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = seasoning("recipes", "list")
     assert all(name in listed for name in RECIPES)
-    assert said("recipes", "show", "max-finetune") == RECIPES["cifar10/max-finetune"].read_text()
+    assert seasoning("recipes", "show", "max-finetune") == RECIPES["cifar10/max-finetune"].read_text()
     monkeypatch.chdir(tmp_path)
-    assert said("recipes", "copy", "max-finetune") == "max-finetune.toml\n"
+    assert seasoning("recipes", "copy", "max-finetune") == "max-finetune.toml\n"
     assert (tmp_path / "max-finetune.toml").read_bytes() == RECIPES["cifar10/max-finetune"].read_bytes()
-    assert "max-finetune.toml exists" in said("recipes", "copy", "max-finetune", expect=2)
-    checked = said("recipes", "check")
+    assert "max-finetune.toml exists" in seasoning("recipes", "copy", "max-finetune", expect=2)
+    checked = seasoning("recipes", "check")
     assert checked.count("can be trained") == len(RECIPES)
     text = (tmp_path / "max-finetune.toml").read_text()
     (tmp_path / "max-finetune.toml").write_text(text.replace('"l2:0.5", "l1:12"', "").replace('/255", ', '/255"'))
-    assert "objective 'max' with 1 threats" in said("recipes", "check", "max-finetune.toml", expect=1)
+    assert "objective 'max' with 1 threats" in seasoning("recipes", "check", "max-finetune.toml", expect=1)

@@ -1,8 +1,6 @@
 import base64
 import json
 import shlex
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -144,7 +142,7 @@ def test_held_out_numbers_are_those_of_the_held_out_images(results: Results) -> 
     assert given[-1] == pytest.approx(entry.estimate[:3], abs=1e-7)
 
 
-def test_the_command_writes_the_soup(finished: Path) -> None:
+def test_the_command_writes_the_soup(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = Results(Store(finished / "outcomes.sqlite"))
     files = [each.path for each in results.ingredients]
     assert [Path(file).stem for file in files] == ["linf", "l2", "l1", "nominal"]
@@ -152,9 +150,8 @@ def test_the_command_writes_the_soup(finished: Path) -> None:
         "seasoning mix a 'c d' e --weights 0.5,0.7,-0.2 --out my-soup.safetensors"
     )
     assert "--weights=-0.4,1.4 " in mix_command(["a", "b"], (-0.4, 1.4))
-    program = "from seasoning.cli import main; main()"
-    arguments = shlex.split(mix_command(files, (0.25, 0.75, 0.0, 0.0)))[1:]
-    subprocess.run([sys.executable, "-c", program, *arguments], check=True, cwd=finished, capture_output=True)
+    monkeypatch.chdir(finished)
+    seasoning(*shlex.split(mix_command(files, (0.25, 0.75, 0.0, 0.0)))[1:])
     soup = finished / "my-soup.safetensors"
     assert not verify_soup(soup, [Path(file) for file in files[:2]]).problems
     soup.unlink()
