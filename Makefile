@@ -3,13 +3,23 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+# A file of tests stays in one of the two processes, so that what its tests share is made once.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+.PHONY: demo test test-slow test-all check clean
 
 demo: .venv/installed
 	$(BIN)/seasoning demo
 
+# The fast tier: at most five minutes on two quiet cores.
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+# The rest: what is thorough and takes long.
+test-slow: .venv/installed-dev
+	$(PYTEST) -m slow
+
+test-all: test test-slow
 
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .

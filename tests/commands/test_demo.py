@@ -133,6 +133,7 @@ def stop_when(folder: Path, ready: Callable[[], bool], sign: signal.Signals) -> 
     return process.returncode, said
 
 
+@pytest.mark.slow
 def test_killed_runs_go_on_and_end_with_the_same_numbers(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     milestones = [

@@ -66,6 +66,7 @@ def test_twenty_states_of_the_sliders_choose_what_python_computes(browser: webdr
     assert complaints(browser) == []
 
 
+@pytest.mark.slow
 def test_so_they_do_among_many_soups(
     browser: webdriver.Chrome, made: tuple[Results, Path], large: tuple[Board, Path]
 ) -> None:

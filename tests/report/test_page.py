@@ -95,6 +95,7 @@ def test_the_page_names_split_interval_and_answer(finished: Path, results: Resul
     assert percent(union) in text
 
 
+@pytest.mark.slow
 def test_writing_it_again_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     for place in ("one", "two"):
         write_report(

@@ -59,7 +59,7 @@ def test_a_folder_gets_the_published_layout_and_is_read_back(pets: Path, tmp_pat
     assert torch.equal(back.x, corrupt(original.x, original.ids, "fog", 5, seed=3))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_that_was_cut_off_goes_on(
     pets: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
