@@ -23,6 +23,12 @@ def test_values_worked_out_by_hand() -> None:
     assert float(losses.targeted_cross_entropy(LOGITS, LABELS, LABELS)[0]) == pytest.approx(-expected)
 
 
+def test_a_row_that_is_not_finite_is_not_misclassified() -> None:
+    nan, inf = torch.nan, torch.inf
+    logits = torch.tensor([[1.0, 2], [2, 1], [nan, 1], [1, nan], [-inf, 1], [1, inf]])
+    assert losses.misclassified(logits, torch.zeros(6).long()).tolist() == [True] + [False] * 5
+
+
 def test_soft_labels_of_one_class_are_that_class() -> None:
     soft = torch.nn.functional.one_hot(LABELS, 4).double()
     torch.testing.assert_close(losses.cross_entropy(LOGITS, soft), losses.cross_entropy(LOGITS, LABELS))

@@ -15,6 +15,7 @@ __all__ = [
     "dlr",
     "kl_divergence",
     "margin",
+    "misclassified",
     "require_classes",
     "targeted_cross_entropy",
     "targeted_dlr",
@@ -58,6 +59,11 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     own = logits.gather(1, labels[:, None]).squeeze(1)
     others = logits.scatter(1, labels[:, None], -torch.inf)
     return own - others.amax(1)
+
+
+def misclassified(logits: Tensor, labels: Tensor) -> Tensor:
+    """Which rows predict another class, `(B,)`; a row with a NaN or infinite logit predicts none, so it is not one."""
+    return (logits.argmax(1) != labels) & torch.isfinite(logits).all(1)
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:

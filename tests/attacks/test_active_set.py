@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seasoning.attacks import AttackResult, apgd
+from seasoning.attacks import AttackResult, MaskedGradients, apgd
 from seasoning.attacks.checks import evaluation_mode
 from seasoning.data import Samples
 from seasoning.models import PixelClassifier
@@ -91,8 +91,8 @@ def test_the_clean_check_is_one_pass_and_the_probe_is_not_counted() -> None:
     model, x, y = problem(8)
     counter = Counter(model)
     result = apgd(counter, x, y, Threat("linf", 1e-6), loss="ce", steps=5, batch_size=3)
-    two_probed = 2
-    assert counter.forwards == 8 * (1 + 5 + 1) + two_probed
+    probed = 8
+    assert counter.forwards == 8 * (1 + 5 + 1) + probed
     assert int(result.forwards.sum()) == 8 * (1 + 5 + 1)
 
 
@@ -190,6 +190,19 @@ def test_no_find_of_bfloat16_counts_unconfirmed(size: int, active_set: bool) -> 
     torch.testing.assert_close(safe.x_adv, x)
     found = attack(threat=Threat("linf", 2.0))
     assert bool((model(found.x_adv).argmax(1) != y)[found.fooled].all())
+
+
+@pytest.mark.parametrize("active_set", [True, False])
+def test_nan_in_full_precision_confirms_nothing(active_set: bool) -> None:
+    model, x, y = problem(8)
+
+    def breaks(images: Tensor) -> Tensor:
+        logits: Tensor = model(images)
+        return logits if torch.is_autocast_enabled("cpu") else logits * torch.nan
+
+    attack = partial(apgd, breaks, x, y, Threat("linf", 2.0), steps=6, clean=model(x), active_set=active_set)
+    with pytest.warns(MaskedGradients, match="NaN or infinite logits"):
+        assert not bool(attack(precision="bf16").fooled.any())
 
 
 @pytest.mark.parametrize("norm", NORMS)

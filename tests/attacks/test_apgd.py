@@ -308,6 +308,25 @@ def test_nan_fools_nobody_and_is_told() -> None:
     assert not bool(result.fooled.any())
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("norm", NORMS)
+def test_where_the_model_breaks_is_not_the_highest_loss(norm: Norm, value: float) -> None:
+    model, x, y = problem(6)
+    other = (y + 1) % 4
+
+    def breaks(images: Tensor) -> Tensor:
+        logits: Tensor = model(images)
+        far = (images - x).abs().flatten(1).amax(1) > 0.05
+        broken = logits.scatter(1, other[:, None], value)
+        return torch.where(far[:, None], broken, logits)
+
+    with pytest.warns(MaskedGradients) as told:
+        result = apgd(breaks, x, y, Threat(norm, 0.8), steps=12, best_loss=True)
+    assert any("NaN or infinite logits" in str(each.message) for each in told)
+    assert bool(torch.isfinite(result.loss[result.loss > -torch.inf]).all())
+    assert bool(torch.isfinite(breaks(result.x_adv)).all())
+
+
 def test_restarts_of_training_do_not_repeat_the_next_step() -> None:
     model, x, y = problem(3)
     looked: list[Tensor] = []

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seasoning.attacks import Attack, apgd, fab, square, strongest, suite_attack
+from seasoning.attacks import Attack, MaskedGradients, apgd, fab, square, strongest, suite_attack
 from seasoning.attacks.suites import with_options
 from seasoning.attacks.worst_case import members
 from seasoning.data import Samples
@@ -81,6 +81,19 @@ def test_passes_are_counted(robust_model: PixelClassifier, few: Samples, name: s
     assert int(result.forwards.sum()) == forwards
     assert bool((result.gradients > 0).any()) == (name == "fab")
     assert bool((result.forwards[clean.argmax(1) != few.y] == 0).all())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_nan_is_no_find(robust_model: PixelClassifier, few: Samples, name: str) -> None:
+    def breaks(x: Tensor) -> Tensor:
+        logits: Tensor = robust_model(x)
+        moved = (x[:, None] != few.x[None]).flatten(2).any(2).all(1)
+        return torch.where(moved[:, None], torch.nan, logits)
+
+    clean = robust_model(few.x).detach()
+    with pytest.warns(MaskedGradients, match="NaN or infinite logits"):
+        result = ATTACKS[name](breaks, few.x, few.y, Threat("linf", 0.3), ids=few.ids, clean=clean)
+    assert torch.equal(result.fooled, clean.argmax(1) != few.y)
 
 
 def test_without_the_package_the_extra_is_named(few: Samples, monkeypatch: pytest.MonkeyPatch) -> None:

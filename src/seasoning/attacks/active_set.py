@@ -14,8 +14,10 @@ from torch import Tensor
 
 from seasoning.attacks.apgd_step import Ascent, Schedule, adapt, step
 from seasoning.attacks.base import AttackResult, Classifier
+from seasoning.attacks.checks import check_shape
 from seasoning.errors import BadInput
 from seasoning.geometry import BALLS
+from seasoning.losses import misclassified
 from seasoning.threat import Norm
 
 
@@ -153,16 +155,15 @@ def _look(problem: Problem, ascent: Ascent, *, with_gradient: bool) -> None:
     # Whoever calls may have switched gradients off.
     with torch.set_grad_enabled(with_gradient):
         logits = problem.model(x).to(x.dtype)
+        check_shape(logits, len(x))
         loss = problem.score(logits, ascent.rows, ascent.run)
         if loss.shape != ascent.rows.shape:
             raise BadInput(f"the loss has shape {tuple(loss.shape)} for {len(x)} images: expected one number for each")
         if with_gradient:
             (gradient,) = torch.autograd.grad(loss.sum(), x)
     problem.found.forwards[ascent.rows] += 1
-    # The largest of NaN is no prediction: such a point fools nobody.
-    sound = torch.isfinite(logits.detach()).all(1)
-    problem.flat[3] += (~sound).sum()
-    fools = (logits.detach().argmax(1) != problem.labels[ascent.rows]) & sound
+    fools, unsound = misclassified(logits.detach(), problem.labels[ascent.rows]), ~_sound(logits)
+    problem.flat[3] += unsound.sum()
     if with_gradient:
         problem.found.gradients[ascent.rows] += 1
         # Where the start fools the model already, a flat loss does no harm.
@@ -172,7 +173,12 @@ def _look(problem: Problem, ascent: Ascent, *, with_gradient: bool) -> None:
             zero, broken = (flat == 0).all(1).sum(), (~torch.isfinite(flat)).any(1).sum()
             problem.flat[:3] += torch.stack([first.sum(), zero, broken])
         gradient = torch.nan_to_num(gradient, nan=0.0)
-    ascent.see(loss.detach(), fools, gradient)
+    # Where the model breaks is never the point of highest loss.
+    ascent.see(loss.detach().masked_fill(unsound, -torch.inf), fools, gradient)
+
+
+def _sound(logits: Tensor) -> Tensor:
+    return torch.isfinite(logits.detach()).all(1)
 
 
 def _finds(problem: Problem, ascent: Ascent) -> Tensor:
@@ -209,7 +215,9 @@ def _confirmed(problem: Problem, ascent: Ascent, images: Tensor) -> Tensor:
     if problem.confirm is None:
         raise RuntimeError("nothing to confirm with")
     with torch.no_grad():
-        true = problem.confirm(images).argmax(1) != problem.labels[ascent.rows]
+        logits = problem.confirm(images)
+    true = misclassified(logits, problem.labels[ascent.rows])
+    problem.flat[3] += (~_sound(logits)).sum()
     problem.found.forwards[ascent.rows] += 1
     _record(problem.found, ascent.rows, true, images, ascent.loss_best)
     return true

@@ -21,11 +21,12 @@ from seasoning.attacks.base import AttackResult, Classifier
 from seasoning.attacks.checks import (
     check_batch,
     check_result,
-    checked_logits,
     device_of,
     evaluation_mode,
     warn_masked_gradients,
+    warn_unsound,
 )
+from seasoning.attacks.outputs import checked_logits
 from seasoning.errors import BadInput, UnknownName
 from seasoning.geometry import BALLS, distance
 from seasoning.noise import sample_noise
@@ -151,7 +152,9 @@ def apgd(
             flat=torch.zeros(4, dtype=torch.int64, device=device),
         )
         climb_all(problem, (~wrong).nonzero().squeeze(1), slots)
-    warn_masked_gradients(*problem.flat.tolist())
+    *first_gradients, unsound = problem.flat.tolist()
+    warn_unsound(unsound)
+    warn_masked_gradients(*first_gradients)
     result = found._replace(distance=distance(found.x_adv, x, threat.norm))
     check_result(result, threat)
     return AttackResult(*(column.to(x.device) for column in result))

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from seasoning.attacks.base import AttackResult, Classifier
-from seasoning.attacks.checks import check_batch, checked_logits, device_of, evaluation_mode
+from seasoning.attacks.checks import check_batch, device_of, evaluation_mode, warn_unsound
+from seasoning.attacks.outputs import checked_logits
 from seasoning.errors import BadInput
 from seasoning.geometry import distance
-from seasoning.losses import margin
+from seasoning.losses import margin, misclassified
 from seasoning.threat import Norm, Threat
 
 
@@ -113,14 +114,15 @@ def square(
 
 
 class _Counted:
-    """Counts the images that go through a model, and those whose gradient is taken."""
+    """Counts the images that go through a model, those whose gradient is taken, and NaN or infinite answers."""
 
     def __init__(self, model: Classifier) -> None:
-        self._model, self.forwards, self.gradients = model, 0, 0
+        self._model, self.forwards, self.gradients, self.unsound = model, 0, 0, 0
 
     def __call__(self, x: Tensor) -> Tensor:
         self.forwards += len(x)
         logits = self._model(x)
+        self.unsound += int((~torch.isfinite(logits.detach()).all(1)).sum())
         if logits.requires_grad:
             logits.register_hook(self._count)
         # The attacks write into what they get.
@@ -165,10 +167,13 @@ def _in_blocks(
             forwards=forwards,
         )
         order = (torch.arange(len(x)) if ids is None else ids.cpu()).argsort().to(x.device)
+        unsound = 0
         for rows in order[~found.fooled[order]].split(block):
             counted = _Counted(model)
             attack = attack_class(counted, norm=_NORMS[threat.norm], eps=threat.eps, seed=seed, **options)
             _attack_block(attack, counted, x, y, threat, rows, found, device_of(model, x))
+            unsound += counted.unsound
+    warn_unsound(unsound)
     return found
 
 
@@ -190,7 +195,7 @@ def _attack_block(
     with torch.no_grad():
         logits = counted(tried)
     away = distance(tried, images, threat.norm)
-    holds = (logits.argmax(1) != labels) & (away <= threat.eps * (1 + _SLACK))
+    holds = misclassified(logits, labels) & (away <= threat.eps * (1 + _SLACK))
     won = rows[holds.to(rows.device)]
     found.x_adv[won] = tried[holds].to(x.device)
     found.fooled[won] = True

@@ -17,19 +17,17 @@ __all__ = [
     "MaskedGradients",
     "Randomised",
     "check_batch",
-    "check_logits",
     "check_result",
-    "checked_logits",
+    "check_shape",
     "device_of",
     "evaluation_mode",
     "in_batches",
     "warn_masked_gradients",
+    "warn_unsound",
 ]
 
 # Rounding allowed beyond the ball, relative to its radius; the box is kept exactly.
 _SLACK = 1e-4
-# Two calls on the same image may differ by rounding: kernels depend on the shape of the batch.
-_SAME = 1e-3
 
 
 class MaskedGradients(UserWarning):
@@ -65,30 +63,27 @@ def device_of(model: Classifier, x: Tensor) -> torch.device:
 
 
 def in_batches(model: Classifier, x: Tensor, batch_size: int, device: torch.device) -> Tensor:
-    """Logits of all images, `(B, K)` on the device, computed without gradients."""
-    with torch.no_grad():
-        return torch.cat([model(part.to(device)) for part in x.split(batch_size)])
-
-
-def checked_logits(model: Classifier, x: Tensor, y: Tensor, batch_size: int, *, probe: bool) -> Tensor:
-    """Logits `(B, K)` at clean images, on the device of the images, after a look at what the model is.
-
-    Args:
-        model: Images in [0, 1] to logits; in evaluation mode where it is to be probed.
-        x: Images, `(B, C, H, W)`.
-        y: Classes, `(B,)`, or soft labels, `(B, K)`.
-        batch_size: Most images in the model at a time.
-        probe: Whether to warn of a model that is randomised or mixes the images of a batch.
+    """Logits of all images, `(B, K)` on the device, computed without gradients.
 
     Raises:
-        BadInput: the outputs are no logits of the labels' classes.
+        BadInput: a batch whose outputs are not one row for each image.
     """
-    device = device_of(model, x)
-    logits = in_batches(model, x, batch_size, device)
-    check_logits(logits, y.to(device))
-    if probe:
-        _probe(model, x[:2].to(device), logits[:2])
-    return logits.to(x.device)
+    parts = []
+    with torch.no_grad():
+        for part in x.split(batch_size):
+            parts.append(model(part.to(device)))
+            check_shape(parts[-1], len(part))
+    return torch.cat(parts)
+
+
+def check_shape(logits: Tensor, count: int) -> None:
+    """Refuse outputs that are not one row for each of so many images.
+
+    Raises:
+        BadInput: with the shape.
+    """
+    if logits.dim() != 2 or len(logits) != count:
+        raise BadInput(f"the model returned shape {tuple(logits.shape)} for {count} images: expected logits (B, K)")
 
 
 def check_batch(x: Tensor, y: Tensor, ids: Tensor | None = None, batch_size: int = 1) -> None:
@@ -115,69 +110,19 @@ def check_batch(x: Tensor, y: Tensor, ids: Tensor | None = None, batch_size: int
         raise BadInput(f"ids of shape {tuple(ids.shape)} for {len(x)} images: give one for each")
 
 
-def check_logits(logits: Tensor, y: Tensor) -> None:
-    """Refuse outputs that are no logits of the labels' classes.
-
-    Raises:
-        BadInput: wrong shape, not finite, labels beyond the classes, or probabilities.
-    """
-    if logits.dim() != 2 or len(logits) != len(y):
-        raise BadInput(f"the model returned shape {tuple(logits.shape)} for {len(y)} images: expected logits (B, K)")
-    if not bool(torch.isfinite(logits).all()):
-        raise BadInput("the model returned NaN or infinite logits: check its parameters and running statistics")
-    classes = logits.shape[1]
-    if classes < 2:
-        raise BadInput("the model returns one logit for each image: expected one for each of at least two classes")
-    if y.dim() == 1 and not bool(((y >= 0) & (y < classes)).all()):
-        raise BadInput(f"labels range over [{int(y.min())}, {int(y.max())}], the model has {classes} classes")
-    if y.dim() == 2 and y.shape[1] != classes:
-        raise BadInput(f"soft labels over {y.shape[1]} classes, the model has {classes}")
-    sums = logits.sum(1)
-    if bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-4).all()):
-        raise BadInput("the model returns probabilities: expected logits; remove its softmax")
-
-
-def _probe(model: Classifier, two: Tensor, clean: Tensor) -> None:
-    """Warn where logits change from call to call, or with the images beside them.
-
-    Takes one pass over two images, and a second one where the first finds a difference to their logits in a larger
-    batch. With two images or fewer there are no neighbours to take away.
-    """
-    with torch.no_grad():
-        alone = model(two)
-        if _same(alone, clean):
-            return
-        again = model(two)
-    if not _same(alone, again):
+def warn_unsound(looks: int) -> None:
+    """Warn where logits under attack were NaN or infinite, given how often."""
+    if looks:
         warnings.warn(
-            "the model answers differently from call to call: a robust accuracy of it is one draw, and attacks that do "
-            "not average over its randomness overstate it; switch the randomness off, or attack the expected logits",
-            Randomised,
-            stacklevel=4,
-        )
-    else:
-        warnings.warn(
-            "the logits of an image change with the images beside it, as with batch statistics in a normalization "
-            "layer: outcomes depend on the batches and an attack can exploit it; use stored statistics",
-            BatchDependent,
-            stacklevel=4,
-        )
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    scale = float(other.abs().max()) + 1e-6
-    return bool(((one - other).abs() <= _SAME * scale).all())
-
-
-def warn_masked_gradients(looked: int, zero: int, broken: int, unsound: int) -> None:
-    """Warn where first gradients of an attack were zero or not finite, or logits not finite, given their numbers."""
-    if unsound:
-        warnings.warn(
-            f"{unsound} times an attacked image had NaN or infinite logits, which fools nobody here: the model breaks "
+            f"{looks} times an attacked image had NaN or infinite logits, which fools nobody here: the model breaks "
             "close to its images, look for overflow or a division by zero in it",
             MaskedGradients,
-            stacklevel=3,
+            stacklevel=4,
         )
+
+
+def warn_masked_gradients(looked: int, zero: int, broken: int) -> None:
+    """Warn where first gradients of an attack were zero or not finite, given their numbers."""
     if zero or broken:
         warnings.warn(
             f"of {looked} samples {zero} have a zero and {broken} a non-finite gradient: the attack is blind "

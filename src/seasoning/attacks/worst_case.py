@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from seasoning.attacks.base import Attack, AttackResult, Classifier
-from seasoning.attacks.checks import check_batch, checked_logits, evaluation_mode
+from seasoning.attacks.checks import check_batch, evaluation_mode
+from seasoning.attacks.outputs import checked_logits
 from seasoning.errors import BadInput
 from seasoning.threat import Threat
 

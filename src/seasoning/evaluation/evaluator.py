@@ -11,13 +11,13 @@ from torch import Tensor
 from seasoning.attacks.base import Attack, Classifier
 from seasoning.attacks.checks import (
     check_batch,
-    check_logits,
     check_result,
-    checked_logits,
     device_of,
     evaluation_mode,
     in_batches,
+    warn_unsound,
 )
+from seasoning.attacks.outputs import check_logits, checked_logits
 from seasoning.data.labels import mapped
 from seasoning.data.samples import Batch
 from seasoning.errors import BadInput
@@ -137,7 +137,8 @@ def _outcomes(
         unmasked, logits, model = label_map.own_classes(every.argmax(1)), label_map(every), mapped(model, label_map)
         check_logits(logits, y)
     clean = logits.argmax(1)
-    adversarial, clean_margin = clean.clone(), margin(logits, y)
+    # Logits may be of any type, and an attack may find in float64 what is kept in float32.
+    adversarial, clean_margin = clean.clone(), margin(logits, y).float()
     worst, length = clean_margin.clone(), torch.zeros_like(clean_margin)
     gradients, forwards = torch.zeros_like(y), torch.ones_like(y)
     right = (clean == y).nonzero().squeeze(1)
@@ -159,10 +160,12 @@ def _outcomes(
         fooled = right[result.fooled]
         if len(fooled):
             logits = in_batches(model, result.x_adv[result.fooled], size, device_of(model, x)).to(x.device)
-            check_logits(logits, y[fooled])
-            adversarial[fooled], worst[fooled] = logits.argmax(1), margin(logits, y[fooled])
-            length[fooled] = result.distance[result.fooled]
             forwards[fooled] += 1
+            sound = torch.isfinite(logits).all(1)
+            warn_unsound(int((~sound).sum()))
+            fooled, logits = fooled[sound], logits[sound]
+            adversarial[fooled], worst[fooled] = logits.argmax(1), margin(logits, y[fooled]).float()
+            length[fooled] = result.distance[result.fooled][sound].float()
     return Outcomes(
         ids=_column(ids, np.int64),
         labels=_column(y, np.int64),
