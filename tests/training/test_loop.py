@@ -117,6 +117,7 @@ CASES: dict[str, tuple[list[TrainingObjective], Settings, dict[str, Any]]] = {
     "average": ([nominal()] * 3, replace(SETTINGS, ema=0.9, ingredient="ema"), {}),
     "crops, flips, parts": ([adversarial(LINF, ATTACK)] * 3, replace(SETTINGS, crop=1, flips=True, accumulate=3), {}),
     "bfloat16": ([adversarial(LINF, ATTACK)] * 3, replace(SETTINGS, precision="bf16"), {}),
+    "single images left": ([nominal()] * 3, replace(SETTINGS, batch_size=19, accumulate=9), {"dropout": True}),
     "dropout and batch norm": ([adversarial(LINF, ATTACK)] * 3, SETTINGS, {"dropout": True}),
 }
 
@@ -173,6 +174,30 @@ def test_a_training_cut_off_anywhere_ends_with_the_same_bits(
     assert equal(resumed.state, whole.state)
     assert equal(resumed.last, whole.last)
     assert (resumed.scores, resumed.epoch) == (whole.scores, whole.epoch)
+
+
+def test_a_last_batch_of_one_image_joins_the_one_before(digits: dict[str, Samples]) -> None:
+    batches: list[Tensor] = []
+    reports: list[TrainingProgress] = []
+
+    def watched(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+        batches.append(x)
+        return nominal()(model, x, y, seed=seed, state=state)
+
+    settings, model = replace(SETTINGS, batch_size=19), network({"dropout": True})
+    run(digits, [watched] * 2, settings=settings, model=model, on_step=reports.append)
+    assert [len(batch) for batch in batches] == [19, 19, 19, 19, 20] * 2
+    seen, every = (sorted(images.flatten(1).sum(1).tolist()) for images in (torch.cat(batches[:5]), small(digits).x))
+    assert seen == pytest.approx(every)
+    assert [report.share for report in reports] == pytest.approx([step / 10 for step in range(1, 11)])
+
+
+def test_parts_of_one_image_are_refused_where_batch_norm_fails(digits: dict[str, Samples]) -> None:
+    settings = replace(SETTINGS, batch_size=16, accumulate=16)
+    with pytest.raises(BadInput, match="set accumulate lower or batch_size higher"):
+        run(digits, [nominal()], settings=settings, model=network({"dropout": True}))
+    # A network without batch norm takes them.
+    run(digits, [nominal()], settings=settings)
 
 
 def test_what_an_objective_carries_reaches_the_next_batch_and_the_state(

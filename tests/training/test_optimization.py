@@ -6,8 +6,18 @@ import pytest
 import torch
 
 from seasoning.training.augment import crop_and_flip
-from seasoning.training.optimization import cosine_rate, rate_fraction, step_rate
+from seasoning.training.optimization import batch_sizes, cosine_rate, rate_fraction, step_rate
 from tests.make import training_settings
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 64, 200])
+@pytest.mark.parametrize("images", [1, 2, 64, 65, 129, 191])
+def test_every_image_is_in_a_batch_and_none_alone_unless_asked(images: int, size: int) -> None:
+    sizes = batch_sizes(images, size)
+    assert sum(sizes) == images
+    assert all(each == size for each in sizes[:-1])
+    assert 0 < sizes[-1] <= size + 1
+    assert 1 not in sizes or size == 1 or images == 1
 
 
 def test_the_rate_rises_then_falls_to_zero() -> None:

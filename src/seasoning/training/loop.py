@@ -25,7 +25,7 @@ from seasoning.noise import derived_seed, epoch_seed
 from seasoning.training.accelerator import accelerator_for, seeded, tracked
 from seasoning.training.augment import crop_and_flip
 from seasoning.training.objectives import BatchLoss, OneOf, TrainingObjective
-from seasoning.training.optimization import Settings, rate_fraction, require_images
+from seasoning.training.optimization import Settings, batch_sizes, rate_fraction, require_images
 from seasoning.training.progress import Clock, TrainingProgress
 from seasoning.training.resume import read_state, write_state
 from seasoning.training.validation import Scores
@@ -36,6 +36,7 @@ __all__ = ["Trained", "train"]
 # The seeds of a step's parts are those of index 0, 1, …; crops have one of their own.
 _CROPS = -2
 _STEP_SEEDS = (1 << 62) - 1
+_ONE_VALUE = "more than 1 value per channel"
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 State = dict[str, Tensor]
@@ -160,7 +161,8 @@ class _Run:
         self._optimizer = accelerator.prepare_optimizer(optimizer)
         self._set_up_optimizer()
         self._best: State = {}
-        self._per_epoch = math.ceil(len(samples) / settings.batch_size)
+        self._sizes = batch_sizes(len(samples), settings.batch_size)
+        self._per_epoch = len(self._sizes)
         self.progress = _Progress()
         self._saved = time.monotonic()
         self._kept_at: tuple[int, int] | None = None  # epoch and step of the state on the disk
@@ -238,7 +240,7 @@ class _Run:
         """Take the steps that the epoch lacks, one at a time."""
         progress = self.progress
         generator = torch.Generator().manual_seed(epoch_seed(self._seed, progress.epoch))
-        batches = torch.randperm(len(self._samples), generator=generator).split(self._settings.batch_size)
+        batches = torch.randperm(len(self._samples), generator=generator).split(self._sizes)
         seeds = [int(torch.randint(_STEP_SEEDS, (1,), generator=generator)) for _ in batches]
         self._model.train()
         for number in range(progress.step, len(batches)):
@@ -259,7 +261,8 @@ class _Run:
         objective = self._objectives[progress.epoch]
         if isinstance(objective, OneOf):
             objective = objective.draw(seed, progress.objective)  # once, for all parts
-        for index, part in enumerate(rows.split(math.ceil(len(rows) / settings.accumulate))):
+        parts = rows.split(batch_sizes(len(rows), math.ceil(len(rows) / settings.accumulate)))
+        for index, part in enumerate(parts):
             with self._fits():
                 found = self._batch_loss(objective, part, derived_seed(seed, index))
                 value = float(found.loss.detach())
@@ -364,9 +367,16 @@ class _Run:
 
     @contextmanager
     def _fits(self) -> Iterator[None]:
-        """Say what to set where a batch is too large for the memory."""
+        """Say what to set where a batch is too large for the memory, or too small for batch norm."""
         try:
             yield
+        except ValueError as error:
+            if _ONE_VALUE not in str(error):
+                raise
+            raise BadInput(
+                f"a batch of {self._settings.batch_size} images in {self._settings.accumulate} parts leaves batch norm "
+                "a single value to take a variance of: set accumulate lower or batch_size higher"
+            ) from error
         except (RuntimeError, MemoryError) as error:
             if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
                 raise

@@ -8,7 +8,7 @@ from typing import Literal
 from seasoning.errors import BadInput
 
 
-__all__ = ["Settings", "cosine_rate", "rate_fraction", "require_images", "step_rate"]
+__all__ = ["Settings", "batch_sizes", "cosine_rate", "rate_fraction", "require_images", "step_rate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +85,17 @@ def require_images(settings: Settings, images: int) -> None:
         raise BadInput(
             f"batch_size={settings.batch_size} with {images} training images: set batch_size to {images} or less"
         )
+
+
+def batch_sizes(images: int, size: int) -> list[int]:
+    """Sizes of the batches of so many images; a last one of a single image joins the one before it.
+
+    Batch norm has no variance over one image, and no image is left out.
+    """
+    whole, rest = divmod(images, size)
+    if rest == 1 < size and whole:
+        return [size] * (whole - 1) + [size + 1]
+    return [size] * whole + [rest] * (rest > 0)
 
 
 def rate_fraction(settings: Settings, step: int, per_epoch: int, epochs: int) -> float:
