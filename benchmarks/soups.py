@@ -31,7 +31,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from seasoning.soup.mix import mix_into
-from seasoning.soup.mix_files import OpenIngredient, mix_files
+from seasoning.soup.mix_files import mix_files
+from seasoning.soup.open_files import OpenIngredient
 
 
 MODELS = {"resnet50": "ResNet-50", "vit_base_patch16_224": "ViT-B/16"}

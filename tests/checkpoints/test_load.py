@@ -1,3 +1,4 @@
+import json
 import logging
 import os
 from pathlib import Path
@@ -201,3 +202,52 @@ def test_types_that_torch_has_not_are_refused(tmp_path: Path) -> None:
 def test_torch_files_have_no_metadata(tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / "a.pt")
     assert read_metadata(tmp_path / "a.pt") == {}
+
+
+def sharded(folder: Path, suffix: str = "safetensors") -> Path:
+    """The state in two files and their index."""
+    stem = "model" if suffix == "safetensors" else "pytorch_model"
+    names = [f"{stem}-0000{number}-of-00002.{suffix}" for number in (1, 2)]
+    places = {name: names[number > 0] for number, name in enumerate(STATE)}
+    for file in names:
+        content = {name: STATE[name] for name in STATE if places[name] == file}
+        if suffix == "safetensors":
+            save_state(content, folder / file, {"format": "pt"})
+        else:
+            torch.save(content, folder / file)
+    index = folder / f"{stem}.{suffix}.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": places}))
+    return index
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_a_network_in_several_files_is_one(tmp_path: Path, suffix: str) -> None:
+    index = sharded(tmp_path, suffix)
+    assert_is_state(load_ingredient(index))
+    assert_is_state(load_ingredient(tmp_path))
+    found = locate(index)
+    assert set(found) == set(STATE)
+    for name, each in found.items():
+        if isinstance(each, TensorBytes):
+            content = each.path.read_bytes()[each.offset : each.offset + STATE[name].nbytes]
+            assert torch.equal(torch.frombuffer(bytearray(content), dtype=each.dtype).view(each.shape), STATE[name])
+    assert fingerprint(load_ingredient(index)) == fingerprint(STATE)
+
+
+def test_files_that_lack_of_several_are_named(tmp_path: Path) -> None:
+    index = sharded(tmp_path)
+    part = tmp_path / "model-00002-of-00002.safetensors"
+    with pytest.raises(BadInput, match=r"is one of 2 files of one network: name their index"):
+        load_ingredient(part)
+    save_state({"half": STATE["half"]}, part, {})
+    with pytest.raises(BadInput, match=r"lack tensor 'norm.count'"):
+        load_ingredient(index)
+    part.unlink()
+    with pytest.raises(BadInput, match=r"lacks model-00002-of-00002\.safetensors: copy all of them"):
+        load_ingredient(index)
+    index.write_text("{}")
+    with pytest.raises(BadInput, match="is no index of a checkpoint"):
+        load_ingredient(index)
+    (tmp_path / "more.index.json").write_text("{}")
+    with pytest.raises(BadInput, match="is a folder: name a checkpoint in it"):
+        load_ingredient(tmp_path)

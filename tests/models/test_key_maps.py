@@ -4,16 +4,20 @@ Each family's forward pass is written out below, from the names of its own tenso
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import pytest
+import timm
 import torch
+from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, relu, silu, softplus
 
 from seasoning.errors import Mismatch
-from seasoning.models import PixelClassifier, adapt_keys, build_model, carried_normalization
+from seasoning.models import PixelClassifier, adapt_keys, build_model, carried_normalization, fitted
 from seasoning.soup import mix
 
 
@@ -379,3 +383,136 @@ def test_misfits_of_a_known_family_are_named() -> None:
     more = {name.replace("layer4.1.", "layer4.2."): tensor for name, tensor in state.items() if "layer4.1." in name}
     with pytest.raises(Mismatch, match=r"'blocks.8.norm1.weight' of shape"):
         preact(state={**state, **more})
+
+
+def test_a_network_is_found_under_any_prefix_and_losses_beside_it_are_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    network = preact().network
+    state = {name: torch.rand_like(each) if each.dim() else each for name, each in network.state_dict().items()}
+    for prefix in ("backbone.", "my.encoder.q.", "module.model.visual."):
+        wrapped = {prefix + name: tensor for name, tensor in state.items()}
+        wrapped |= {"criterion.weight": torch.ones(5), "val_acc.tp": torch.ones(5).long()}
+        model = preact(state=wrapped)
+        assert all(torch.equal(tensor, state[name]) for name, tensor in model.network.state_dict().items())
+    assert "leaving out 2 tensors: 'criterion', 'val_acc' of the checkpoint" in caplog.text
+    assert "taking 'backbone.' off every name" in caplog.text
+
+
+def test_of_a_network_and_its_average_the_network_is_taken() -> None:
+    state = {
+        name: torch.rand_like(each) if each.dim() else each for name, each in preact().network.state_dict().items()
+    }
+    both = {f"student.{name}": tensor for name, tensor in state.items()}
+    both |= {f"teacher_ema.{name}": torch.zeros_like(tensor) for name, tensor in state.items()}
+    assert torch.equal(preact(state=both).network.state_dict()["fc.weight"], state["fc.weight"])
+    two = {f"{side}.{name}": tensor for name, tensor in state.items() for side in ("left", "right")}
+    with pytest.raises(Mismatch, match=r"holds the network under 'left', 'right': say which, as in FILE:left"):
+        preact(state=two)
+    more = {f"backbone.{name}": tensor for name, tensor in state.items()} | {"head.weight": torch.zeros(2)}
+    with pytest.raises(Mismatch, match=r"under 'backbone' and beside it 1 tensors: 'head': .* as in FILE:backbone"):
+        preact(state=more)
+
+
+def test_a_head_alone_in_a_numbered_module_is_the_head() -> None:
+    state = dict(preact().network.state_dict())
+    moved = {name.replace("fc.", "fc.1."): tensor for name, tensor in state.items()}
+    assert torch.equal(preact(state=moved).network.state_dict()["fc.weight"], state["fc.weight"])
+    two = moved | {"fc.3.weight": state["fc.weight"], "fc.3.bias": state["fc.bias"]}
+    with pytest.raises(Mismatch, match=r"lacks tensor 'fc\.weight'"):
+        preact(state=two)
+
+
+def test_what_is_in_the_checkpoint_is_named_where_it_does_not_fit() -> None:
+    with pytest.raises(Mismatch, match=r"lacks tensor 'stem.weight' .*it holds 3 tensors: 'body' \(2\), 'scale'"):
+        preact(state={"body.a": torch.ones(1), "body.b": torch.ones(1), "scale": torch.ones(1)})
+
+
+class Tied(nn.Module):
+    """A network that has one matrix under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+        self.head.weight = self.embed.weight
+
+
+def test_a_matrix_under_two_names_is_one_in_the_checkpoint_too() -> None:
+    same, other = torch.rand(4, 4), torch.rand(4, 4)
+    network = Tied()
+    assert fitted({"embed.weight": same, "head.weight": same.clone()}, network)["head.weight"] is not None
+    with pytest.raises(
+        Mismatch, match=r"one tensor as 'embed.weight' and 'head.weight', which differ in the checkpoint"
+    ):
+        fitted({"embed.weight": same, "head.weight": other}, network)
+    # A file that holds such a matrix once, as safetensors does, is complete.
+    for name in ("embed.weight", "head.weight"):
+        assert torch.equal(fitted({name: same}, network)["embed.weight"], same)
+    with pytest.raises(Mismatch, match=r"lacks tensor 'embed\.weight'"):
+        fitted({"other.weight": same}, network)
+
+
+def logits_of(network: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        out: Tensor = network.eval()(x)
+    return out
+
+
+def older_swin(state: Mapping[str, Tensor]) -> State:
+    """As timm before 0.8 and the authors have it: pooling at the end of a stage, tables as buffers."""
+    old = {}
+    for name, tensor in state.items():
+        match = re.match(r"layers\.(\d+)\.downsample\.(.*)", name)
+        moved = f"layers.{int(match[1]) - 1}.downsample.{match[2]}" if match else name.replace("head.fc.", "head.")
+        old[moved] = tensor
+    old["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(49, 49, dtype=torch.int64)
+    old["layers.0.blocks.1.attn_mask"] = torch.zeros(64, 49, 49)
+    return old
+
+
+def authors_convnext(state: Mapping[str, Tensor]) -> State:
+    renamed = {}
+    for name, tensor in state.items():
+        new = re.sub(r"^stem\.(\d)", r"downsample_layers.0.\1", name)
+        new = re.sub(r"^stages\.(\d)\.downsample\.(\d)", r"downsample_layers.\1.\2", new)
+        new = re.sub(r"^stages\.(\d)\.blocks\.(\d+)\.", r"stages.\1.\2.", new).replace("conv_dw", "dwconv")
+        new = new.replace("mlp.fc1", "pwconv1").replace("mlp.fc2", "pwconv2")
+        renamed[new.replace("head.fc.", "head.").replace("head.norm.", "norm.")] = tensor
+    return renamed
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "swin_tiny_patch4_window7_224": {"depths": (1, 1, 1, 1), "embed_dim": 12, "num_heads": (1, 2, 2, 2)},
+    "convnext_atto": {"depths": (1, 1, 1, 1), "dims": (4, 4, 8, 8)},
+}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "older"), [("swin_tiny_patch4_window7_224", older_swin), ("convnext_atto", authors_convnext)]
+)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_older_names_give_the_logits_of_todays(
+    architecture: str, older: Callable[[Mapping[str, Tensor]], State], prefix: str
+) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model(architecture, num_classes=3, **SMALL[architecture])
+    state = {prefix + name: tensor for name, tensor in older(network.state_dict()).items()}
+    model = build_model(architecture, num_classes=3, state=state, **SMALL[architecture])
+    x = torch.rand(2, 3, 224, 224)
+    torch.testing.assert_close(logits_of(model.network, x), logits_of(network, x))
+
+
+def test_position_embeddings_of_another_size_are_resampled_as_timm_does(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    small: dict[str, Any] = {"embed_dim": 12, "depth": 1, "num_heads": 2, "num_classes": 3}
+    torch.manual_seed(0)
+    at_224 = timm.create_model("vit_tiny_patch16_224", **small)
+    model = build_model("vit_tiny_patch16_224", state=at_224.state_dict(), img_size=160, **small)
+    network = timm.create_model("vit_tiny_patch16_224", img_size=160, **small)
+    network.load_state_dict(checkpoint_filter_fn(dict(at_224.state_dict()), network))
+    x = torch.rand(2, 3, 160, 160)
+    torch.testing.assert_close(logits_of(model.network, x), logits_of(network, x), rtol=0, atol=0)
+    assert "the checkpoint is adapted as timm does for VisionTransformer" in caplog.text
+    with pytest.raises(Mismatch, match=r"'head.weight' has shape \(3, 12\) in the checkpoint, .* wants \(4, 12\)"):
+        build_model("vit_tiny_patch16_224", state=at_224.state_dict(), **small | {"num_classes": 4})

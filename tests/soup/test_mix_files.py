@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 import seasoning
+from seasoning.checkpoints.constants import Constants
 from seasoning.checkpoints.load import fingerprint, load_ingredient, read_metadata, save_state
-from seasoning.checkpoints.provenance import Constants, soup_metadata
+from seasoning.checkpoints.provenance import soup_metadata
 from seasoning.errors import BadInput, Mismatch, SeasoningError
 from seasoning.soup.mix import mix
-from seasoning.soup.mix_files import OpenIngredient, mix_files
+from seasoning.soup.mix_files import mix_files
+from seasoning.soup.open_files import OpenIngredient
 from seasoning.soup.verify import verify_soup
 
 
@@ -193,7 +195,7 @@ def test_constants_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
 BROKEN: dict[str, tuple[dict[str, Tensor], type[Exception], str]] = {
     "shape": ({"scalar": torch.zeros(2)}, Mismatch, r"'scalar' has shape \(\) in .*0\.file and \(2,\) in .*bad\.file"),
-    "type": ({"scalar": torch.zeros(()).half()}, Mismatch, r"float32 in .*0\.file and torch.float16 in .*bad\.file"),
+    "type": ({"scalar": torch.zeros(()).long()}, Mismatch, r"float32 in .*0\.file and torch.int64 in .*bad\.file"),
     "extra": ({"head": torch.zeros(2)}, Mismatch, r"'head' of shape \(2,\) is only in .*bad\.file"),
     "integers": ({"table": torch.zeros(9).long()}, Mismatch, r"'table' differs between .*0\.file and .*bad\.file"),
     "nan": ({"turned": torch.full((7, 11), torch.nan)}, BadInput, r"'turned' is not finite in .*bad\.file"),

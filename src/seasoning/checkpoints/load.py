@@ -3,81 +3,56 @@
 import hashlib
 import json
 import logging
-import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from seasoning.checkpoints.hub import PREFIXES, pretrained
+from seasoning.checkpoints.adapters import is_beside
+from seasoning.checkpoints.contents import parameters, tidied
+from seasoning.checkpoints.hub import PREFIXES, pretrained, published
+from seasoning.checkpoints.pickles import read_pickle
 from seasoning.checkpoints.save import TYPES, State, as_bytes, save_state
 from seasoning.errors import BadInput, nearest
 
 
 __all__ = [
+    "Checkpoint",
+    "Form",
+    "Located",
     "State",
     "TensorBytes",
     "fingerprint",
     "fingerprint_of",
+    "form_of",
+    "is_there",
     "load_ingredient",
     "locate",
+    "open_checkpoint",
+    "parted",
+    "read_entries",
     "read_metadata",
     "save_state",
 ]
 
-_Value = TypeVar("_Value")
-
-# Where training scripts put the parameters inside a checkpoint, and the prefixes that wrappers leave on their names.
-_NESTS = (
-    *("state_dict", "model_state_dict", "model", "ema", "net", "params", "network"),
-    *("model_ema", "state_dict_ema", "ema_state_dict", "params_ema"),
-)
+# Prefixes that wrappers leave on the names in a checkpoint.
 _PREFIXES = ("module.", "_orig_mod.", "model.")
-# What torch's averaged models keep beside the parameters.
-_COUNTER = "n_averaged"
+# The name of one file of several, as the Hugging Face Hub has them.
+_SHARD = re.compile(r".+-\d{5}-of-(\d{5})\.\w+")
+_INDEX = "*.index.json"
 _TORCH_TYPES = {name: dtype for dtype, name in TYPES.items()}
 _log = logging.getLogger(__name__)
 
 
-class _Safetensors(Mapping[str, Tensor]):
-    """Tensors of one safetensors file, each read from disk when it is asked for."""
+class Form(NamedTuple):
+    """What a tensor is, apart from its values."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = safe_open(str(path), framework="pt")
-        self._names = dict.fromkeys(sorted(self._file.keys()))
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._names:
-            raise KeyError(name)
-        tensor: Tensor = self._file.get_tensor(name)
-        return tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
-class _Renamed(Mapping[str, _Value]):
-    """A mapping whose names all lost one prefix."""
-
-    def __init__(self, state: Mapping[str, _Value], prefix: str) -> None:
-        self._state, self._prefix = state, prefix
-
-    def __getitem__(self, name: str) -> _Value:
-        return self._state[self._prefix + name]
-
-    def __iter__(self) -> Iterator[str]:
-        return (name.removeprefix(self._prefix) for name in self._state)
-
-    def __len__(self) -> int:
-        return len(self._state)
+    dtype: torch.dtype
+    shape: tuple[int, ...]
 
 
 class TensorBytes(NamedTuple):
@@ -86,15 +61,83 @@ class TensorBytes(NamedTuple):
     dtype: torch.dtype
     shape: tuple[int, ...]
     offset: int
+    path: Path
+
+
+class Checkpoint(Mapping[str, Tensor]):
+    """Tensors of one network by name, read when they are asked for, and what else its file says.
+
+    Args:
+        tensors: Names and tensors in the file.
+        names: The names to go by, each with its name in the file.
+        entries: What stands beside the parameters: metadata, or the other entries of a training script's file.
+    """
+
+    def __init__(self, tensors: State, names: Mapping[str, str], entries: Mapping[str, Any]) -> None:
+        self.tensors, self.names, self.entries = tensors, names, entries
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[self.names[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+
+class _Safetensors(Mapping[str, Tensor]):
+    """Tensors of safetensors files, each read from disk when it is asked for."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        found: dict[str, Any] = {}
+        for path in paths:
+            file = safe_open(str(path), framework="pt")
+            found |= dict.fromkeys(file.keys(), file)
+        self._files = {name: found[name] for name in sorted(found)}
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor: Tensor = self._files[name].get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._files
+
+    def form(self, name: str) -> Form:
+        """Type and shape of a tensor, by the header of its file."""
+        part = self._files[name].get_slice(name)
+        dtype = _TORCH_TYPES.get(part.get_dtype())
+        return Form(self[name].dtype if dtype is None else dtype, tuple(part.get_shape()))
+
+
+def form_of(state: State, name: str) -> Form:
+    """Type and shape of a tensor; its values are not read where that can be avoided."""
+    if isinstance(state, Checkpoint):
+        return form_of(state.tensors, state.names[name])
+    if isinstance(state, _Safetensors):
+        return state.form(name)
+    tensor = state[name]
+    return Form(tensor.dtype, tuple(tensor.shape))
 
 
 def load_ingredient(source: str | Path) -> State:
     """Names and tensors of one trained network; tensors of a file are read only when asked for.
 
     Args:
-        source: A safetensors or PyTorch file (told apart by content, not by suffix), or a pretrained model as
-            `"timm:NAME"`, `"hf-hub:OWNER/NAME"` or `"local-dir:FOLDER"`. Parameters nested in a training checkpoint
-            are found, and prefixes that wrappers leave on every name are taken off.
+        source: A safetensors or PyTorch file (told apart by content, not by suffix); the index of one in several files
+            (`*.index.json`), or the folder that holds it; or a pretrained model as `"timm:NAME"`, `"hf-hub:OWNER/NAME"`
+            or `"local-dir:FOLDER"`. Parameters nested in a training checkpoint are found, and prefixes that wrappers
+            leave on every name are taken off. Of several networks in a file the trained one is taken, not its moving
+            average; `"FILE:NAME"` takes the one in the entry, or under the prefix, of that name.
 
     Returns:
         A mapping from parameter and buffer names to tensors on the CPU.
@@ -103,14 +146,47 @@ def load_ingredient(source: str | Path) -> State:
         BadInput: there is no such file, it is damaged, it holds no tensors, or it is a pickle that wants to run code.
         UnknownName: timm has no such model.
     """
+    return open_checkpoint(source)
+
+
+def open_checkpoint(source: str | Path) -> Checkpoint:
+    """As `load_ingredient`, with what the file says beside the parameters.
+
+    Raises:
+        As `load_ingredient`.
+    """
     if str(source).startswith(PREFIXES):
-        return pretrained(str(source))
-    path = _checked(source)
-    state = _Safetensors(path) if _is_safetensors(path) else _read_pickle(path)
-    return _without_prefixes(state, path)
+        state = pretrained(str(source))
+        return Checkpoint(state, {name: name for name in state}, published(str(source)))
+    path, part = parted(source)
+    files, other = _files(path), None
+    if all(map(_is_safetensors, files)):
+        tensors: State = _Safetensors(files)
+        entries: Mapping[str, Any] = read_metadata(path)
+    else:
+        found = [parameters(read_pickle(file), str(path), part) for file in files]
+        tensors = {name: tensor for each in found for name, tensor in each.tensors.items()}
+        entries = {key: value for each in found for key, value in each.entries.items()}
+        part, other = found[0].part, found[0].other
+    _require_complete(path, tensors)
+    names = tidied(tensors, str(path), part)
+    if part is not None:
+        return Checkpoint(tensors, {name.removeprefix(f"{part}."): name for name in names}, entries)
+    checkpoint = Checkpoint(tensors, _without_prefixes({name: name for name in names}, path), entries)
+    if other is not None:
+        _log.info("%s holds another network: %s:%s takes it", path, path, other)
+    return checkpoint
 
 
-def locate(source: str | Path) -> Mapping[str, TensorBytes | Tensor]:
+class Located(dict[str, TensorBytes | Tensor]):
+    """Where tensors lie, by name, and what else their file says."""
+
+    def __init__(self, places: Mapping[str, TensorBytes | Tensor], entries: Mapping[str, Any]) -> None:
+        super().__init__(places)
+        self.entries = entries
+
+
+def locate(source: str | Path) -> Located:
     """Where the tensors of one trained network lie on disk, for reading them part by part without mapping the file.
 
     Args:
@@ -123,25 +199,105 @@ def locate(source: str | Path) -> Mapping[str, TensorBytes | Tensor]:
     Raises:
         As `load_ingredient`.
     """
-    if str(source).startswith(PREFIXES):
-        return pretrained(str(source))
-    path = _checked(source)
-    if _is_safetensors(path):
-        return _without_prefixes(_places(path), path)
-    state = _without_prefixes(_read_pickle(path), path)
-    mappings = list(_mappings(path))
-    return {name: _place(tensor, mappings) or tensor for name, tensor in state.items()}
+    checkpoint = open_checkpoint(source)
+    files = [] if str(source).startswith(PREFIXES) else _files(parted(source)[0])
+    if isinstance(checkpoint.tensors, _Safetensors):
+        places = {name: place for file in files for name, place in _places(file).items()}
+        return Located({name: places[given] for name, given in checkpoint.names.items()}, checkpoint.entries)
+    mappings = [each for file in files for each in _mappings(file)]
+    found = {name: _place(tensor, mappings) or tensor for name, tensor in checkpoint.items()}
+    return Located(found, checkpoint.entries)
 
 
-def _checked(source: str | Path) -> Path:
-    path = Path(source)
+def is_there(source: str | Path) -> bool:
+    """Whether a checkpoint of this name can be there: a file, a folder, a part of a file, or a published model."""
+    head = str(source).rpartition(":")[0]
+    return str(source).startswith(PREFIXES) or Path(source).exists() or (head != "" and Path(head).exists())
+
+
+def parted(source: str | Path) -> tuple[Path, str | None]:
+    """The file of `"FILE"` or `"FILE:NAME"`, of a folder its index, and the name.
+
+    Raises:
+        BadInput: there is no such file, or it is one of several that belong together.
+    """
+    path, part = Path(source), None
+    if not path.exists():
+        head, _, tail = str(source).rpartition(":")
+        if head and tail and Path(head).exists():
+            path, part = Path(head), tail
     if path.is_dir():
-        raise BadInput(f"{path} is a folder: name a checkpoint in it")
+        indices = sorted(path.glob(_INDEX))
+        if len(indices) != 1:
+            raise BadInput(f"{path} is a folder: name a checkpoint in it")
+        path = indices[0]
     if not path.is_file():
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         guess = nearest(path.name, beside)
         raise BadInput(f"no checkpoint at {path}" + (f": did you mean {path.parent / guess}?" if guess else ""))
-    return path
+    shard = _SHARD.fullmatch(path.name)
+    if shard and int(shard[1]) > 1:
+        raise BadInput(
+            f"{path} is one of {int(shard[1])} files of one network: name their index, "
+            f"such as {path.parent / 'model.safetensors.index.json'}"
+        )
+    return path, part
+
+
+def read_entries(source: str | Path) -> Mapping[str, Any]:
+    """What a checkpoint says beside its parameters: metadata, entries of a training script, a published configuration.
+
+    Raises:
+        As `load_ingredient`.
+    """
+    if str(source).startswith(PREFIXES):
+        return published(str(source))
+    path, part = parted(source)
+    first = _files(path)[0]
+    return read_metadata(path) if _is_safetensors(first) else parameters(read_pickle(first), str(path), part).entries
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The text metadata of a safetensors file; empty where it has none, as a PyTorch file has none.
+
+    Raises:
+        BadInput: there is no such file, or it is damaged.
+    """
+    metadata: dict[str, str] = {}
+    for file in _files(parted(path)[0]):
+        if _is_safetensors(file):
+            with safe_open(str(file), framework="pt") as opened:
+                metadata |= opened.metadata() or {}
+    return metadata
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of a checkpoint: itself, or those that an index names.
+
+    Raises:
+        BadInput: the index cannot be read, or a file is not there.
+    """
+    if path.suffix != ".json":
+        return [path]
+    try:
+        names = sorted(set(_weight_map(path).values()))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadInput(f"{path} is no index of a checkpoint: expected JSON with a weight_map") from error
+    lacking = [name for name in names if not (path.parent / name).is_file()]
+    if lacking or not names:
+        listed = ", ".join(lacking) or "any file"
+        raise BadInput(f"{path} names {len(names)} files, and {path.parent} lacks {listed}: copy all of them")
+    return [path.parent / name for name in names]
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    return {str(name): str(file) for name, file in json.loads(index.read_text())["weight_map"].items()}
+
+
+def _require_complete(path: Path, tensors: State) -> None:
+    lacking = [name for name in _weight_map(path) if name not in tensors] if path.suffix == ".json" else []
+    if lacking:
+        raise BadInput(f"the files of {path} lack tensor {lacking[0]!r} and {len(lacking) - 1} more: copy them again")
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -166,12 +322,12 @@ def _places(path: Path) -> dict[str, TensorBytes]:
     if strange:
         raise BadInput(f"{path} holds tensors of type {strange}: expected one of {', '.join(_TORCH_TYPES)}")
     return {
-        name: TensorBytes(_TORCH_TYPES[each["dtype"]], tuple(each["shape"]), 8 + length + each["data_offsets"][0])
+        name: TensorBytes(_TORCH_TYPES[each["dtype"]], tuple(each["shape"]), 8 + length + each["data_offsets"][0], path)
         for name, each in header.items()
     }
 
 
-def _mappings(path: Path) -> Iterator[tuple[int, int, int]]:
+def _mappings(path: Path) -> Iterator[tuple[Path, int, int, int]]:
     """Parts of a file that are mapped into this process: first address, address after the last, offset in the file."""
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()
@@ -182,74 +338,24 @@ def _mappings(path: Path) -> Iterator[tuple[int, int, int]]:
         if line.endswith(mapped):
             addresses, _, offset, *_ = line.split()
             begin, end = (int(each, 16) for each in addresses.split("-"))
-            yield begin, end, int(offset, 16)
+            yield path, begin, end, int(offset, 16)
 
 
-def _place(tensor: Tensor, mappings: Iterable[tuple[int, int, int]]) -> TensorBytes | None:
+def _place(tensor: Tensor, mappings: Iterable[tuple[Path, int, int, int]]) -> TensorBytes | None:
     address = tensor.data_ptr()
-    for begin, end, offset in mappings:
+    for path, begin, end, offset in mappings:
         if begin <= address and address + tensor.nbytes <= end and tensor.is_contiguous():
-            return TensorBytes(tensor.dtype, tuple(tensor.shape), address - begin + offset)
+            return TensorBytes(tensor.dtype, tuple(tensor.shape), address - begin + offset, path)
     return None
 
 
-def _read_pickle(path: Path) -> State:
-    try:
-        # By its path torch would take a file of this suffix for safetensors, whatever is inside.
-        with path.open("rb") if path.suffix == ".safetensors" else nullcontext(path) as source:
-            mapped = source is path and _is_zip(path)
-            content = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as error:
-        # Only a well-formed pickle gets as far as naming what it wants to call.
-        wanted = re.search(r"GLOBAL (\S+)", str(error))
-        if wanted:
-            reason = f"it asks for {wanted[1]}"
-            raise BadInput(
-                f"{path} is a pickle that wants to run code, which is refused ({reason}): "
-                "save only the parameters, with torch.save(model.state_dict(), …) or as safetensors"
-            ) from error
-        raise BadInput(_unreadable(path)) from error
-    except Exception as error:
-        # What damaged bytes make of torch's reader is not to be foretold; its first sentence says what it met.
-        reason = str(error).split(". ")[0]
-        raise BadInput(
-            f"{path} is damaged ({reason}): copy it again" if _is_zip(path) else _unreadable(path)
-        ) from error
-    return _tensors(content, path)
-
-
-def _unreadable(path: Path) -> str:
-    return f"{path} is neither a safetensors nor a PyTorch file, or is damaged: copy it again"
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
-
-
-def _tensors(content: Any, path: Path) -> State:
-    """The mapping of tensors inside a checkpoint, looked for under the usual names."""
-    if isinstance(content, Mapping):
-        if content and all(isinstance(value, Tensor) for value in content.values()):
-            if _COUNTER in content and all(name.startswith("module.") for name in content if name != _COUNTER):
-                _log.info("%s: an average of models, leaving %r out", path, _COUNTER)
-                return {name: tensor for name, tensor in content.items() if name != _COUNTER}
-            return content
-        nests = [nest for nest in _NESTS if isinstance(content.get(nest), Mapping)]
-        if nests:
-            others = f", not from {', '.join(map(repr, nests[1:]))}" if nests[1:] else ""
-            _log.info("%s: taking the parameters from %r%s", path, nests[0], others)
-            return _tensors(content[nests[0]], path)
-        raise BadInput(f"{path} holds {sorted(map(str, content))[:8]} and no parameters under {', '.join(_NESTS)}")
-    raise BadInput(f"{path} holds a {type(content).__name__}: expected a mapping from names to tensors")
-
-
-def _without_prefixes(state: Mapping[str, _Value], path: Path) -> Mapping[str, _Value]:
+def _without_prefixes(names: Mapping[str, str], path: Path) -> Mapping[str, str]:
+    layers = [name for name in names if not is_beside(name)]
     for prefix in _PREFIXES:
-        if len(state) and all(name.startswith(prefix) for name in state):
+        if layers and all(name.startswith(prefix) for name in layers):
             _log.info("%s: taking %r off every name", path, prefix)
-            return _without_prefixes(_Renamed(state, prefix), path)
-    return state
+            return _without_prefixes({name.removeprefix(prefix): given for name, given in names.items()}, path)
+    return names
 
 
 def fingerprint(state: State) -> str:
@@ -270,16 +376,3 @@ def fingerprint_of(like: State, parts: Callable[[str], Iterable[memoryview]]) ->
         for part in parts(name):
             digest.update(part)
     return digest.hexdigest()
-
-
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """The text metadata of a safetensors file; empty where it has none, as a PyTorch file has none.
-
-    Raises:
-        BadInput: there is no such file, or it is damaged.
-    """
-    path = _checked(path)
-    if not _is_safetensors(path):
-        return {}
-    with safe_open(str(path), framework="pt") as file:
-        return dict(file.metadata() or {})

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from seasoning.checkpoints.load import read_metadata
-from seasoning.errors import BadInput, Mismatch
+from seasoning.checkpoints.constants import Constants, agreed, alike, said_in
+from seasoning.checkpoints.load import read_entries, read_metadata
+from seasoning.errors import BadInput
 from seasoning.threat import Threat
 
 
@@ -25,20 +26,13 @@ __all__ = [
     "ingredient_name",
     "read_ingredient",
     "read_provenance",
+    "said_beside",
+    "said_by",
     "soup_metadata",
 ]
 
 _SOUP, _INGREDIENT = "seasoning.soup", "seasoning.ingredient"
 _TOLD_BY = (_SOUP, _INGREDIENT)
-# Constants that differ by less are one set, rounded differently; neighbouring values of a pixel differ by 0.004.
-_SAME_CONSTANT = 1e-3
-
-
-class Constants(NamedTuple):
-    """By what a network normalizes images in [0, 1]: one number for each channel, or one for all."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 class Provenance(NamedTuple):
@@ -47,6 +41,7 @@ class Provenance(NamedTuple):
     ingredients: tuple[str, ...]  # fingerprints
     weights: tuple[float, ...]
     policy: str  # what became of batch-norm statistics
+    constants: Constants | None  # by what it normalizes images
 
 
 def soup_metadata(
@@ -132,21 +127,57 @@ def ingredient_name(path: Path) -> str | None:
     return name
 
 
-def constants_of(paths: Sequence[str | Path]) -> Constants | None:
-    """By what the ingredients say that they normalize images; `None` where none says.
+def constants_of(sources: Sequence[str | Path]) -> Constants | None:
+    """By what the ingredients say, beside their tensors, that they normalize images; `None` where none says.
 
     Raises:
         Mismatch: two say different things.
+        BadInput: what one says cannot be read; and as `load_ingredient`.
     """
-    known = [(path, told) for path in paths if Path(path).is_file() and (told := _told(Path(path)))]
-    for path, told in known[1:]:
-        for which, one, other in zip(Constants._fields, known[0][1], told, strict=True):
-            if not alike(one, other):
-                raise Mismatch(
-                    f"{known[0][0]} normalizes images with {which} {list(one)} and {path} with {list(other)}: "
-                    "mix copies that see the same"
-                )
-    return known[0][1] if known else None
+    return agreed([(str(source), said_by(source)) for source in sources])
+
+
+def said_by(source: str | Path) -> Constants | None:
+    """By what a checkpoint says, beside its tensors, that it normalizes images.
+
+    Looked for in the metadata of a file, in the entries of a training script, and in the configuration of a published
+    model. For what it holds as tensors see `seasoning.checkpoints.constants.carried`.
+
+    Raises:
+        BadInput: what it says cannot be read; and as `load_ingredient`.
+    """
+    return said_beside(read_entries(source), str(source))
+
+
+def said_beside(entries: Mapping[str, Any], where: str) -> Constants | None:
+    """The constants among what stands beside the parameters of a checkpoint.
+
+    Raises:
+        BadInput: they cannot be read.
+    """
+    try:
+        ours = [json.loads(entries[key]) for key in _TOLD_BY if key in entries]
+        plain = {key: _value(entries[key]) for key in Constants._fields if key in entries}
+        for told in (*ours, plain):
+            if all(key in told for key in Constants._fields):
+                return Constants(*(tuple(float(value) for value in told[key]) for key in Constants._fields))
+    except (ValueError, TypeError) as error:
+        raise BadInput(
+            f"{where} has metadata on normalization that cannot be read ({error}): expected lists"
+        ) from error
+    return said_in({key: _parsed(value) for key, value in entries.items()})
+
+
+def _value(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _parsed(value: Any) -> Any:
+    """JSON as what it says; anything else as it is."""
+    try:
+        return _value(value)
+    except ValueError:
+        return value
 
 
 def read_provenance(path: Path, count: int) -> Provenance:
@@ -161,7 +192,8 @@ def read_provenance(path: Path, count: int) -> Provenance:
     try:
         told = json.loads(text)
         marks, weights = (str(each) for each in told["ingredients"]), (float(each) for each in told["weights"])
-        provenance = Provenance(tuple(marks), tuple(weights), str(told.get("policy", "mix")))
+        constants = Constants(tuple(told["mean"]), tuple(told["std"])) if {"mean", "std"} <= told.keys() else None
+        provenance = Provenance(tuple(marks), tuple(weights), str(told.get("policy", "mix")), constants)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(f"{path} holds a provenance that cannot be read ({error})") from error
     if len(provenance.ingredients) != count:
@@ -170,24 +202,3 @@ def read_provenance(path: Path, count: int) -> Provenance:
             f"{path} is a soup of {wanted} ingredients, given: {count}; give each, in the order of its provenance"
         )
     return provenance
-
-
-def _told(path: Path) -> Constants | None:
-    metadata = read_metadata(path)
-    try:
-        plain = {key: json.loads(metadata[key]) for key in Constants._fields if key in metadata}
-        for told in (*(json.loads(metadata[key]) for key in _TOLD_BY if key in metadata), plain):
-            if all(key in told for key in Constants._fields):
-                return Constants(*(tuple(float(value) for value in told[key]) for key in Constants._fields))
-    except (ValueError, TypeError) as error:
-        raise BadInput(f"{path} has metadata on normalization that cannot be read ({error}): expected lists") from error
-    return None
-
-
-def alike(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two means, or two standard deviations, are one set; a single number serves every channel."""
-    if 1 not in (len(one), len(other)) and len(one) != len(other):
-        return False
-    count = max(len(one), len(other))
-    one, other = (values * count if len(values) == 1 else values for values in (tuple(one), tuple(other)))
-    return all(abs(a - b) <= _SAME_CONSTANT for a, b in zip(one, other, strict=True))

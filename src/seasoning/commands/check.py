@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from seasoning.checkpoints.load import State, load_ingredient
-from seasoning.checkpoints.provenance import constants_of
+from seasoning.checkpoints.ingredients import load_ingredients
+from seasoning.checkpoints.load import State
 from seasoning.commands.data import network_for, training_images
 from seasoning.data import Samples
 from seasoning.data.labels import mapped
-from seasoning.errors import BadInput
+from seasoning.errors import BadInput, Mismatch
 from seasoning.models import PixelClassifier
 from seasoning.soup import Mixability, check_mixable
 
@@ -46,15 +46,25 @@ def check_checkpoints(
     """
     if (architecture is None) != (data is None):
         raise BadInput("the loss between checkpoints wants both an architecture and data: give both, or neither")
-    states, names = [load_ingredient(path) for path in paths], [str(path) for path in paths]
-    constants = [constants_of([path]) for path in paths]
-    loss = None
-    if architecture is not None and data is not None:
-        samples = training_images(data)
-        rows = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:_IMAGES]
-        agreed = next((each for each in constants if each is not None), None)
-        loss = partial(_mean_loss, network_for(architecture, samples, options, agreed), samples.take(rows, "few"))
-    return check_mixable(states, loss, names, constants, None if base is None else load_ingredient(base))
+    everyone = load_ingredients([*paths, *([] if base is None else [base])])
+    ingredients = everyone.first(len(paths))
+    found = partial(
+        check_mixable,
+        ingredients.states,
+        names=ingredients.names,
+        constants=ingredients.constants,
+        base=None if base is None else everyone.states[-1],
+    )
+    if architecture is None or data is None:
+        return found()
+    try:
+        constants = ingredients.agreed()
+    except Mismatch:
+        return found()  # which says so
+    samples = training_images(data)
+    rows = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:_IMAGES]
+    network = network_for(architecture, samples, options, constants)
+    return found(loss=partial(_mean_loss, network, samples.take(rows, "few")))
 
 
 def _mean_loss(model: PixelClassifier, samples: Samples, state: State) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 
 from timm.data import resolve_model_data_config
 
-from seasoning.checkpoints.provenance import Constants
+from seasoning.checkpoints.constants import Constants
 from seasoning.data import SOURCES, Samples, load_source
 from seasoning.data.decoding import Photo
 from seasoning.data.sources import source_parts

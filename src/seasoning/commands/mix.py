@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seasoning.checkpoints.load import fingerprint, load_ingredient
-from seasoning.checkpoints.provenance import constants_of, soup_metadata
+from seasoning.checkpoints.ingredients import load_ingredients
+from seasoning.checkpoints.load import fingerprint
+from seasoning.checkpoints.provenance import soup_metadata
 from seasoning.checkpoints.save import save_state
 from seasoning.commands.data import network_for, training_images
 from seasoning.errors import BadInput
@@ -63,14 +64,16 @@ def make_soup(
         raise BadInput(f"policy {policy!r} measures statistics on images: give the architecture and training images")
     if out.exists():
         raise BadInput(f"{out} exists: choose another name for the soup, or remove it first")
-    states, names = [load_ingredient(path) for path in paths], [str(path) for path in paths]
+    ingredients = load_ingredients(paths)
+    constants = ingredients.agreed()
     # The statistics are replaced; those mixed here only freeze the network that attacks climb.
-    mixed = mix(states, weights, policy="geometric", names=names)
+    mixed = mix(ingredients.states, weights, policy="geometric", names=ingredients.names)
     samples = training_images(data)
-    constants = constants_of(paths)
     model = network_for(architecture, samples, options, constants)
     model.load(mixed)
     calibrate(model, samples, threats, seed=seed)
-    marks = [fingerprint(state) for state in states]
-    save_state(model.network.state_dict(), out, soup_metadata(marks, weights, policy=policy, constants=constants))
+    marks = [fingerprint(checkpoint) for checkpoint in ingredients.checkpoints]
+    # Its statistics are right for images that are normalized as they were here, whoever said how.
+    metadata = soup_metadata(marks, weights, policy=policy, constants=model.constants)
+    save_state(model.network.state_dict(), out, metadata)
     return out

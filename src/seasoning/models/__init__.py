@@ -1,7 +1,7 @@
 """Networks by name; importing this folder makes ours known to timm."""
 
 from seasoning.models.build import PixelClassifier, build_model
-from seasoning.models.key_maps import adapt_keys, carried_normalization
+from seasoning.models.key_maps import adapt_keys, carried_normalization, fitted
 from seasoning.models.resnet import (
     ACTIVATIONS,
     STYLES,
@@ -24,6 +24,7 @@ __all__ = [
     "adapt_keys",
     "build_model",
     "carried_normalization",
+    "fitted",
     "preact_resnet18",
     "resnet_small",
     "wide_resnet",

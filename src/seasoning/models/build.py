@@ -10,12 +10,12 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
+from seasoning.checkpoints.constants import Constants
 from seasoning.checkpoints.load import State
-from seasoning.checkpoints.provenance import Constants
 from seasoning.errors import BadInput, Mismatch, UnknownName
 from seasoning.models import resnet  # noqa: F401  registers our networks with timm
 from seasoning.models.from_file import is_file_name, network_from_file
-from seasoning.models.key_maps import adapt_keys, carried_normalization
+from seasoning.models.key_maps import carried_normalization, fitted
 
 
 __all__ = ["PixelClassifier", "build_model"]
@@ -40,9 +40,9 @@ class PixelClassifier(nn.Module):
     def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.network = network
-        self._built_with = torch.tensor(mean), torch.tensor(std)
-        self.register_buffer("mean", self._built_with[0].view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", self._built_with[1].view(1, -1, 1, 1), persistent=False)
+        self._built_with = Constants(mean, std)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images `(B, C, H, W)` in [0, 1] to logits `(B, K)`."""
@@ -64,28 +64,21 @@ class PixelClassifier(nn.Module):
             Mismatch: they do not fit the architecture; the first differing tensor is named with both shapes.
         """
         constants = carried_normalization(state, self.network)
-        own, tensors = self.network.state_dict(), dict(adapt_keys(state, self.network))
-        for name, tensor in own.items():
-            if name not in tensors:
-                raise Mismatch(f"the checkpoint lacks tensor {name!r} of shape {tuple(tensor.shape)}")
-            if tensors[name].shape != tensor.shape:
-                given, wanted = tuple(tensors[name].shape), tuple(tensor.shape)
-                raise Mismatch(f"tensor {name!r} has shape {given} in the checkpoint, the architecture wants {wanted}")
-        extra = next((name for name in tensors if name not in own), None)
-        if extra is not None:
-            shape = tuple(tensors[extra].shape)
-            raise Mismatch(f"the checkpoint's tensor {extra!r} of shape {shape} has no place in the architecture")
-        self._normalize_by(*(self._built_with if constants is None else constants))
+        tensors = fitted(state, self.network)
+        self._normalize_by(constants or self._built_with)
         if constants is not None:
-            _log.info("normalizing as the checkpoint says: mean %s, std %s", *(each.tolist() for each in constants))
+            _log.info("normalizing as the checkpoint says: mean %s, std %s", *map(list, constants))
         self.network.load_state_dict(tensors)
 
-    def _normalize_by(self, mean: Tensor, std: Tensor) -> None:
+    def _normalize_by(self, constants: Constants) -> None:
         channels = self.mean.numel()
+        counts = {len(values) for values in constants}
         # One number is what a network from a file starts with, whatever its channels.
-        if channels != 1 and not {mean.numel(), std.numel()} <= {1, channels}:
-            raise Mismatch(f"the checkpoint normalizes {mean.numel()} channels, the architecture takes {channels}")
-        self.mean, self.std = mean.to(self.mean).view(1, -1, 1, 1), std.to(self.std).view(1, -1, 1, 1)
+        if channels != 1 and not counts <= {1, channels}:
+            raise Mismatch(f"the checkpoint normalizes {max(counts)} channels, the architecture takes {channels}")
+        for which, values in zip(Constants._fields, constants, strict=True):
+            now = getattr(self, which)
+            setattr(self, which, torch.tensor(values, dtype=torch.float64).to(now).view(1, -1, 1, 1))
 
 
 def build_model(

@@ -1,144 +1,112 @@
-"""From the names of the field's usual checkpoints to ours.
+"""Checkpoints into networks: from the names of other code, of wrappers and of older versions of timm to the network's.
 
-Research code wraps networks in other modules and calls the same layers by other names. What is known of the families is
-written as tables; what the names cannot tell (activation, where a shortcut reads) is an option of the architecture.
+The tables of names are in `seasoning.checkpoints.adapters`; here the network decides what is wanted.
 """
 
 import logging
 import re
+import sys
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from seasoning.checkpoints.adapters import (
+    COUNTER,
+    Family,
+    bare,
+    family_of,
+    is_beside,
+    translated,
+    whole_under,
+)
+from seasoning.checkpoints.constants import Constants, carried, kind_of
+from seasoning.checkpoints.contents import groups, is_average
 from seasoning.checkpoints.load import State
 from seasoning.errors import Mismatch
 from seasoning.models.resnet import ResidualNetwork
 
 
-__all__ = ["adapt_keys", "carried_normalization"]
+__all__ = ["adapt_keys", "carried_normalization", "fitted"]
 
 _log = logging.getLogger(__name__)
 
-# What data parallelism, compilation, `nn.Sequential(normalize, network)` and classes that normalize put before names.
-_WRAPPERS = ("module.", "_orig_mod.", "model.", "network.", "net.", "1.")
-_CONSTANTS = {
-    "mean": re.compile(r"(?:.*\.)?(?:mean|mu|new_mean)"),
-    "std": re.compile(r"(?:.*\.)?(?:std|sigma|new_std)"),
-}
-_COUNTER = "num_batches_tracked"
+# What timm calls the function of a module that adapts the checkpoints of its networks.
+_FILTERS = ("checkpoint_filter_fn", "_filter_fn", "pretrained_filter_fn")
 
 
-class _Family(NamedTuple):
-    """How one line of code names its layers.
+def fitted(state: State, network: nn.Module) -> State:
+    """The tensors of a checkpoint as a network takes them, each of its names with the right shape.
+
+    Names are adapted as by `adapt_keys`. What then does not fit goes through the function that timm keeps for
+    checkpoints of the architecture: older names, and position embeddings of another size.
 
     Args:
-        title: Whose names they are.
-        marker: A tensor that only this family has.
-        block: Pattern of a block's name; its groups are the numbers of the stage and of the block.
-        inside: Layers of a block, theirs to ours.
-        outside: The other layers.
-        styles: Styles of blocks that these checkpoints can have, the usual one first.
-        dropped: Prefix of layers that the forward pass never uses.
+        state: Names and tensors of the checkpoint.
+        network: The network that is to take them.
+
+    Raises:
+        Mismatch: they do not fit: the first tensor that differs is named with both shapes. Or the network has one
+            tensor under two names, and the checkpoint two that differ.
     """
-
-    title: str
-    marker: str
-    block: str
-    inside: Mapping[str, str]
-    outside: Mapping[str, str]
-    styles: tuple[str, ...]
-    dropped: str = ""
-
-
-_NUMBERED = {"bn1": "norm1", "conv1": "conv1", "bn2": "norm2", "conv2": "conv2"}
-
-_FAMILIES = (
-    # The shortcut convolution reads relu(bn1(x)). Learnable-boundary-guided training left a sub_block1 without use.
-    _Family(
-        title="the WideResNet of TRADES",
-        marker="block1.layer.0.conv1.weight",
-        block=r"block(\d+)\.layer\.(\d+)",
-        inside={**_NUMBERED, "convShortcut": "shortcut"},
-        outside={"conv1": "stem", "bn1": "norm", "fc": "fc"},
-        styles=("standard",),
-        dropped="sub_block1.",
-    ),
-    # The same names for two networks: the shortcut reads relu(bn1(x)) in the code of robust overfitting and of robust
-    # fine-tuning (E-AT), and x itself in that of fast adversarial training.
-    _Family(
-        title="the PreAct-ResNet of pytorch-cifar",
-        marker="layer1.0.conv1.weight",
-        block=r"layer(\d+)\.(\d+)",
-        inside={**_NUMBERED, "shortcut.0": "shortcut"},
-        outside={"conv1": "stem", "bn": "norm", "linear": "fc", "fc": "fc"},
-        styles=("standard", "raw-shortcut"),
-    ),
-    # The shortcut reads relu(batchnorm_0(x)); convolutions of stride 2 pad at the right and the bottom only.
-    _Family(
-        title="DeepMind's WideResNet",
-        marker="layer.0.block.0.conv_0.weight",
-        block=r"layer\.(\d+)\.block\.(\d+)",
-        inside={
-            "batchnorm_0": "norm1",
-            "conv_0": "conv1",
-            "batchnorm_1": "norm2",
-            "conv_1": "conv2",
-            "shortcut": "shortcut",
-        },
-        outside={"init_conv": "stem", "batchnorm": "norm", "logits": "fc"},
-        styles=("deepmind-wide",),
-    ),
-    # The same padding; the shortcut is a 3x3 convolution that reads x itself.
-    _Family(
-        title="DeepMind's PreAct-ResNet",
-        marker="layer_0.0.conv_2d_1.weight",
-        block=r"layer_(\d+)\.(\d+)",
-        inside={
-            "batchnorm_0": "norm1",
-            "conv_2d_1": "conv1",
-            "batchnorm_1": "norm2",
-            "conv_2d_2": "conv2",
-            "shortcut": "shortcut",
-        },
-        outside={"conv_2d": "stem", "batchnorm": "norm", "logits": "fc"},
-        styles=("deepmind-preact",),
-    ),
-)
+    own = network.state_dict()
+    tensors = adapt_keys(state, network)
+    problem = _misfit(tensors, own)
+    if problem is not None:
+        others = _by_timm(tensors, network)
+        if others is None or _misfit(others, own) is not None:
+            raise Mismatch(f"{problem}; it holds {groups(list(state))}")
+        _log.info("the checkpoint is adapted as timm does for %s", type(network).__name__)
+        tensors = others
+    _require_tied(tensors, own)
+    return tensors
 
 
 def adapt_keys(state: State, network: nn.Module) -> State:
     """The tensors of a checkpoint under the names of a network.
 
-    Prefixes of wrappers are taken off, names of the families in this module become ours, normalization constants are
-    left out (see `carried_normalization`), and the counters of batch normalization, which old checkpoints lack, start
-    at zero. A state whose names are the network's is returned as it is. Shapes are not looked at, and names that no
-    table knows stay, for the caller to refuse.
+    Prefixes are taken off, names of the families in `seasoning.checkpoints.adapters` become ours, and normalization
+    constants (see `carried_normalization`), losses and metrics are left out. The counters of batch normalization, which
+    old checkpoints lack, start at zero; of tensors that the network has under two names, one is enough. A state whose
+    names are the network's is returned as it is. Shapes are not looked at, and names that no table knows stay, for the
+    caller to refuse.
 
     Args:
         state: Names and tensors of the checkpoint.
         network: The network that is to take them; tables of other families apply to `ResidualNetwork` only.
 
     Raises:
-        Mismatch: the checkpoint is of a family whose arithmetic the network does not follow; the message names the
-            option to build it with.
+        Mismatch: the checkpoint is of a family whose arithmetic the network does not follow, and the message names the
+            option to build it with; or it holds the network several times, or more than the network.
     """
     own = network.state_dict()
     if set(state) == set(own):
         return state
-    bare, ours = _bare(state), _bare(own)
-    bare = {name: given for name, given in bare.items() if name in ours or _kind(name) is None}
-    family = next((each for each in _FAMILIES if each.marker in bare), None)
+    ours, names = bare(own), bare(state)
+    beside = [given for name, given in names.items() if name not in ours and is_beside(name)]
+    if beside:
+        _log.info("leaving out %s of the checkpoint, which are of a loss or a metric", groups(beside))
+    names = {name: given for name, given in names.items() if name in ours or not _beside(name)}
+    wanted = [name for name in ours if not name.endswith(COUNTER)]
+    family = family_of(names)
     if family is not None and isinstance(network, ResidualNetwork):
-        _require_same_arithmetic(family, bare, network)
-        bare = _translated(family, bare)
-    adapted = {ours.get(name, name): state[given] for name, given in bare.items()}
-    lacking = [name for name in own if name.endswith(_COUNTER) and name not in adapted]
-    return {**adapted, **{name: torch.zeros_like(own[name]) for name in lacking}}
+        _require_same_arithmetic(family, names, network)
+        names = translated(family, names)
+    elif not all(name in names for name in wanted):
+        names = _out_of_modules(_under_its_prefix(names, wanted), wanted)
+    adapted = {ours.get(name, name): state[given] for name, given in names.items()}
+    for name in own:
+        if name.endswith(COUNTER):
+            adapted.setdefault(name, torch.zeros_like(own[name]))
+    for names_of_one in _tied(own):
+        there = next((name for name in names_of_one if name in adapted), None)
+        if there is not None:
+            adapted |= {name: adapted[there] for name in names_of_one if name not in adapted}
+    return adapted
 
 
-def carried_normalization(state: State, network: nn.Module) -> tuple[Tensor, Tensor] | None:
+def carried_normalization(state: State, network: nn.Module) -> Constants | None:
     """Mean and standard deviation that a checkpoint holds beside the tensors of the network.
 
     Args:
@@ -146,50 +114,108 @@ def carried_normalization(state: State, network: nn.Module) -> tuple[Tensor, Ten
         network: The network that is to take it; constants that are its own buffers do not count.
 
     Returns:
-        Both as `(C,)` or `(1,)`, or `None` where the checkpoint holds none.
+        One number for each channel or one for all, or `None` where the checkpoint holds none.
 
     Raises:
         Mismatch: only one of the two is there, several differ, or they are impossible.
     """
-    ours = _bare(network.state_dict())
-    found: dict[str, tuple[str, Tensor]] = {}
-    for name, given in _bare(state).items():
-        kind = None if name in ours else _kind(name)
-        if kind is None:
-            continue
-        values = state[given].flatten()
-        if kind in found and not torch.equal(found[kind][1], values):
-            raise Mismatch(f"the checkpoint holds two normalizations that differ: {found[kind][0]!r} and {given!r}")
-        found[kind] = given, values
-    if len(found) == 1:
-        ((kind, (given, _)),) = found.items()
-        other = "std" if kind == "mean" else "mean"
-        raise Mismatch(f"the checkpoint holds a normalization {kind} ({given!r}) and no {other}")
-    if not found:
+    ours = bare(network.state_dict())
+    return carried(state, {given for name, given in bare(state).items() if name in ours})
+
+
+def _beside(name: str) -> bool:
+    return kind_of(name) is not None or is_beside(name)
+
+
+def _under_its_prefix(names: Mapping[str, str], wanted: Iterable[str]) -> Mapping[str, str]:
+    """The names without the prefix under which the whole network lies; as they are where it lies under none.
+
+    Raises:
+        Mismatch: it lies under several, or something else lies beside it.
+    """
+    prefixes = whole_under(names, wanted)
+    if len(prefixes) > 1:
+        prefixes = [prefix for prefix in prefixes if not is_average(prefix)] or prefixes
+    if not prefixes:
+        return names
+    if len(prefixes) > 1:
+        listed = ", ".join(repr(prefix.rstrip(".")) for prefix in prefixes)
+        raise Mismatch(f"the checkpoint holds the network under {listed}: say which, as in FILE:{prefixes[0][:-1]}")
+    (prefix,) = prefixes
+    others = [name for name in names if not name.startswith(prefix) and not is_average(name)]
+    if others:
+        raise Mismatch(
+            f"the checkpoint holds the network under {prefix[:-1]!r} and beside it {groups(others)}: "
+            f"to take the network alone, name it, as in FILE:{prefix[:-1]}"
+        )
+    _log.info("taking %r off every name", prefix)
+    return {name.removeprefix(prefix): given for name, given in names.items() if name.startswith(prefix)}
+
+
+def _out_of_modules(names: Mapping[str, str], wanted: Iterable[str]) -> dict[str, str]:
+    """Layers that stand alone in a numbered module of their own, such as a head behind dropout, as the layers."""
+    inside: dict[str, set[str]] = {}
+    for name in names:
+        match = re.fullmatch(r"(.+)\.(\d+)\.\w+", name)
+        if match:
+            inside.setdefault(match[1], set()).add(match[2])
+    moved = {}
+    for name, given in names.items():
+        match = re.fullmatch(r"(.+)\.(\d+)(\.\w+)", name)
+        alone = match is not None and len(inside[match[1]]) == 1 and f"{match[1]}{match[3]}" in wanted
+        moved[f"{match[1]}{match[3]}" if match and alone and name not in wanted else name] = given
+    return moved
+
+
+def _misfit(tensors: State, own: State) -> str | None:
+    """The first tensor in which a checkpoint and a network differ, in words."""
+    for name, tensor in own.items():
+        if name not in tensors:
+            return f"the checkpoint lacks tensor {name!r} of shape {tuple(tensor.shape)}"
+        if tensors[name].shape != tensor.shape:
+            given, wanted = tuple(tensors[name].shape), tuple(tensor.shape)
+            return f"tensor {name!r} has shape {given} in the checkpoint, the architecture wants {wanted}"
+    extra = next((name for name in tensors if name not in own), None)
+    if extra is None:
         return None
-    mean, std = found["mean"][1], found["std"][1]
-    if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
-        raise Mismatch(f"the checkpoint's normalization is impossible: mean {mean.tolist()}, std {std.tolist()}")
-    return mean, std
+    return f"the checkpoint's tensor {extra!r} of shape {tuple(tensors[extra].shape)} has no place in the architecture"
 
 
-def _bare(names: Iterable[str]) -> dict[str, str]:
-    """Names without the prefixes that all of them have, constants aside, to the names as given."""
-    bare = {name: name for name in names}
-    while True:
-        layers = [name for name in bare if _kind(name) is None]
-        prefix = next((each for each in _WRAPPERS if all(name.startswith(each) for name in layers)), None)
-        if prefix is None or not layers:
-            return bare
-        bare = {name.removeprefix(prefix): given for name, given in bare.items()}
+def _by_timm(tensors: State, network: nn.Module) -> State | None:
+    """What timm's function for checkpoints of this architecture makes of them; `None` where it has none or fails."""
+    module = sys.modules.get(type(network).__module__)
+    adapt: Any = next((getattr(module, name) for name in _FILTERS if hasattr(module, name)), None)
+    if adapt is None or not type(network).__module__.startswith("timm."):
+        return None
+    try:
+        adapted = adapt(dict(tensors), network)
+    # A function for other checkpoints than this one may fail in any way; the misfit is told instead.
+    except Exception as error:
+        _log.debug("timm does not adapt the checkpoint: %s", error)
+        return None
+    return adapted if isinstance(adapted, Mapping) else None
 
 
-def _kind(name: str) -> str | None:
-    """`"mean"` or `"std"` if a tensor of this name is a constant of normalization."""
-    return next((kind for kind, pattern in _CONSTANTS.items() if pattern.fullmatch(name)), None)
+def _tied(own: State) -> list[list[str]]:
+    """Names under which a network has one tensor."""
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for name, tensor in own.items():
+        if tensor.numel() and tensor.device.type != "meta":
+            found.setdefault((tensor.data_ptr(), tensor.shape, tensor.stride()), []).append(name)
+    return [names for names in found.values() if len(names) > 1]
 
 
-def _require_same_arithmetic(family: _Family, names: Iterable[str], network: ResidualNetwork) -> None:
+def _require_tied(tensors: Mapping[str, Tensor], own: State) -> None:
+    for first, *others in _tied(own):
+        for name in others:
+            if not torch.equal(tensors[first], tensors[name]):
+                raise Mismatch(
+                    f"the architecture has one tensor as {first!r} and {name!r}, which differ in the checkpoint: "
+                    "it is of a network that does not share them"
+                )
+
+
+def _require_same_arithmetic(family: Family, names: Iterable[str], network: ResidualNetwork) -> None:
     if network.style not in family.styles:
         raise Mismatch(
             f"the checkpoint has the names of {family.title}, whose blocks compute something else than those of style "
@@ -202,24 +228,3 @@ def _require_same_arithmetic(family: _Family, names: Iterable[str], network: Res
             "is of an older variant, or a network that normalizes after its convolutions; ours are neither"
         )
     _log.info("the checkpoint has the names of %s; blocks of style %r take it", family.title, network.style)
-
-
-def _translated(family: _Family, names: Mapping[str, str]) -> dict[str, str]:
-    """Names of a family, each to the name as given, under our names."""
-    # Their stages are counted one by one, our blocks through all of them.
-    matches = {match.group(): match for match in (re.match(family.block + r"(?=\.)", name) for name in names) if match}
-    ordered = sorted(matches, key=lambda block: tuple(map(int, matches[block].groups())))
-    numbers = {block: number for number, block in enumerate(ordered)}
-    found = {}
-    for name, given in names.items():
-        if family.dropped and name.startswith(family.dropped):
-            continue
-        layer, _, tensor = name.rpartition(".")
-        match = re.match(family.block + r"\.", name)
-        if match:
-            block, inside = match.group()[:-1], layer[match.end() :]
-            mine = f"blocks.{numbers[block]}.{family.inside[inside]}" if inside in family.inside else None
-        else:
-            mine = family.outside.get(layer)
-        found[name if mine is None else f"{mine}.{tensor}"] = given
-    return found

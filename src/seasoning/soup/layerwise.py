@@ -7,7 +7,8 @@ from torch import Tensor
 
 from seasoning.checkpoints.load import State
 from seasoning.errors import BadInput
-from seasoning.soup.mix import mix, require_fit
+from seasoning.soup.fit import names_for, require_fit
+from seasoning.soup.mix import mix, require_same_meaning
 
 
 __all__ = ["mix_groups", "model_stock"]
@@ -33,6 +34,8 @@ def mix_groups(
     Source: Wortsman et al. 2022, *Model soups*, learned soup by layer.
     """
     require_fit(ingredients)
+    # Of a group alone factors would not be seen beside each other.
+    require_same_meaning(ingredients, names_for(ingredients, None))
     members: dict[str, list[str]] = {group: [] for group in groups}
     rest: list[str] = []
     for name in ingredients[0]:
@@ -59,7 +62,7 @@ def model_stock(base: State, ingredients: Sequence[State]) -> dict[str, Tensor]:
         ingredients: At least two fine-tuned copies.
 
     Raises:
-        Mismatch: names, shapes, types or integer buffers differ.
+        Mismatch: as `mix`.
         BadInput: fewer than two copies.
 
     Source: Jang et al. 2024, *Model Stock: all we need is just a few fine-tuned models*, section 3.
@@ -68,6 +71,7 @@ def model_stock(base: State, ingredients: Sequence[State]) -> dict[str, Tensor]:
         raise BadInput(f"{len(ingredients)} fine-tuned copy: model stock needs the angle between at least two")
     states = [base, *ingredients]
     require_fit(states)
+    require_same_meaning(states, names_for(states, None))
     soup: dict[str, Tensor] = {}
     for name in base:
         tensors = [state[name] for state in states]

@@ -17,6 +17,15 @@ from torch import Tensor, nn
 from seasoning.checkpoints.load import State
 from seasoning.errors import BadInput, Mismatch
 from seasoning.soup.batch_norm import geometric_mean, require_policy
+from seasoning.soup.fit import (
+    comparable,
+    is_finite,
+    is_variance,
+    names_for,
+    require_fit,
+    require_linear,
+    require_same_constants,
+)
 
 
 __all__ = [
@@ -24,14 +33,11 @@ __all__ = [
     "PIECE",
     "Rule",
     "combine",
-    "first_difference",
-    "is_finite",
-    "is_variance",
     "mix",
     "mix_into",
-    "require_fit",
     "require_mixing_policy",
     "require_safe",
+    "require_same_meaning",
     "require_weights",
     "rule_for",
 ]
@@ -70,7 +76,8 @@ def mix(
         Names to tensors of the ingredients' own types, on their device.
 
     Raises:
-        Mismatch: names, shapes, types or integer buffers differ; the first difference is named.
+        Mismatch: names, shapes, types, integer buffers or normalization constants differ, the first difference is
+            named; or there are factors of products, such as low-rank adapters.
         BadInput: the weights are not finite, do not sum to 1 or are not one for each; a tensor has NaN or infinite
             values; or the result is not finite or has a negative running variance.
         UnknownName: there is no such policy.
@@ -79,6 +86,7 @@ def mix(
     require_weights(weights, len(ingredients))
     require_mixing_policy(policy)
     require_fit(ingredients, called)
+    require_same_meaning(ingredients, called)
     return {name: _mixed(name, ingredients, weights, policy, called) for name in ingredients[0]}
 
 
@@ -110,6 +118,7 @@ def mix_into(
     require_mixing_policy(policy)
     state: State = target.state_dict() if isinstance(target, nn.Module) else target
     require_fit([state, *ingredients], ["the model", *called])
+    require_same_meaning(ingredients, called)
     _require_apart(state, ingredients, called)
     variances = {name: _mixed(name, ingredients, weights, policy, called) for name in state if is_variance(name)}
     for name, tensor in state.items():
@@ -122,16 +131,19 @@ def mix_into(
             own.copy_(_mixed(name, ingredients, weights, policy, called))
 
 
-def names_for(ingredients: Sequence[object], names: Sequence[str] | None) -> list[str]:
-    """What errors call the ingredients.
+def require_same_meaning(ingredients: Sequence[State], names: Sequence[str]) -> None:
+    """Refuse tensors whose weighted sum means nothing: differing constants of normalization, and factors of products.
+
+    Args:
+        ingredients: Of one form; of a single one everything may be taken.
+        names: What errors call them.
 
     Raises:
-        BadInput: there is not one name for each.
+        Mismatch: names the tensors.
     """
-    called = [f"ingredient {place}" for place in range(1, len(ingredients) + 1)] if names is None else list(names)
-    if len(called) != len(ingredients):
-        raise BadInput(f"{len(called)} names for {len(ingredients)} ingredients: give one for each")
-    return called
+    if len(ingredients) > 1:
+        require_linear(ingredients[0])
+        require_same_constants(ingredients, names)
 
 
 def rule_for(name: str, tensor: Tensor, policy: str) -> Rule:
@@ -208,20 +220,11 @@ def require_safe(name: str, values: Tensor, ingredients: Sequence[State], names:
             if not is_finite(ingredient[name]):
                 raise BadInput(f"tensor {name!r} is not finite in {each}: it holds NaN or infinite values")
         raise BadInput(f"tensor {name!r} is not finite in the soup: the weights carry it beyond {values.dtype}")
-    if is_variance(name) and values.numel() and (lowest := float(_comparable(values).min())) < 0:
+    if is_variance(name) and values.numel() and (lowest := float(comparable(values).min())) < 0:
         raise BadInput(
             f"the weights make the running variance {name!r} negative ({lowest:.3g}), and the soup would return NaN: "
             "use weights of at least 0, or smaller negative ones"
         )
-
-
-def is_finite(values: Tensor) -> bool:
-    """Whether no value is NaN or infinite."""
-    if not values.is_floating_point():
-        return True
-    wide = _comparable(values)
-    # NaN and infinite values show in the sum, which takes a tenth of the time; it may overflow without them.
-    return bool(torch.isfinite(wide.sum())) or bool(torch.isfinite(wide).all())
 
 
 def require_mixing_policy(policy: str) -> None:
@@ -250,39 +253,6 @@ def require_weights(weights: Sequence[float], count: int) -> None:
         raise BadInput(f"weights {tuple(weights)}: expected finite numbers")
     if abs(math.fsum(weights) - 1) > _SUM_TOLERANCE:
         raise BadInput(f"weights {tuple(weights)} sum to {math.fsum(weights):.6g}: expected 1")
-
-
-def require_fit(states: Sequence[State], names: Sequence[str] | None = None) -> None:
-    """Refuse parameters that do not fit together.
-
-    Args:
-        states: Names and tensors of each.
-        names: What errors call them; by default `"ingredient 1"` and so on.
-
-    Raises:
-        Mismatch: names the first differing tensor and both shapes.
-    """
-    called = names_for(states, names)
-    for state, name in zip(states[1:], called[1:], strict=True):
-        difference = first_difference(states[0], state, called[0], name)
-        if difference:
-            raise Mismatch(f"{difference}: mix copies of one architecture")
-
-
-def first_difference(one: State, other: State, name_one: str, name_other: str) -> str | None:
-    """The first tensor, in order, that only one of the two has or that differs in shape or type, in words."""
-    if one is other:
-        return None
-    for key in [*one, *(key for key in other if key not in one)]:
-        for name, holder, lacking in ((name_one, one, other), (name_other, other, one)):
-            if key not in lacking:
-                return f"tensor {key!r} of shape {tuple(holder[key].shape)} is only in {name}"
-        a, b = one[key], other[key]
-        if a.shape != b.shape:
-            return f"tensor {key!r} has shape {tuple(a.shape)} in {name_one} and {tuple(b.shape)} in {name_other}"
-        if a.dtype != b.dtype:
-            return f"tensor {key!r} has type {a.dtype} in {name_one} and {b.dtype} in {name_other}"
-    return None
 
 
 def _mixed(
@@ -318,13 +288,3 @@ def _require_apart(state: State, ingredients: Sequence[State], names: Sequence[s
         for name, tensor in state.items():
             if tensor.numel() and tensor.data_ptr() == ingredient[name].data_ptr():
                 raise BadInput(f"the model shares tensor {name!r} with {each}, which would be overwritten: mix a copy")
-
-
-def _comparable(values: Tensor) -> Tensor:
-    # Floating types of one byte have no arithmetic of their own.
-    return values.float() if values.element_size() == 1 else values
-
-
-def is_variance(name: str) -> bool:
-    """Whether a tensor of this name holds running variances."""
-    return name.endswith("running_var")

@@ -1,51 +1,33 @@
-"""Soups from file to file, with the memory of a few pieces of tensors however many ingredients there are.
-
-Ingredients are read piece by piece into one small buffer rather than mapped: mapped pages count as this process's
-memory until the file is closed, and copying from the system's cache costs less than the page faults do.
-"""
+"""Soups from file to file, with the memory of a few pieces of tensors however many ingredients there are."""
 
 import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from seasoning.checkpoints.load import State, TensorBytes, fingerprint_of, locate
-from seasoning.checkpoints.provenance import constants_of, soup_metadata
+from seasoning.checkpoints.hub import PREFIXES
+from seasoning.checkpoints.load import State, parted
+from seasoning.checkpoints.provenance import soup_metadata
 from seasoning.checkpoints.save import as_bytes, write_state, written_order
-from seasoning.errors import BadInput, Mismatch, SeasoningError
+from seasoning.errors import BadInput
+from seasoning.soup.fit import is_finite, is_variance
 from seasoning.soup.mix import (
     PIECE,
     Rule,
     combine,
-    first_difference,
-    is_finite,
-    is_variance,
     require_mixing_policy,
     require_safe,
     require_weights,
     rule_for,
 )
+from seasoning.soup.open_files import OpenIngredient, Piece, opened
 
 
-__all__ = ["OpenIngredient", "Piece", "apart", "fingerprints", "mix_files", "mixed_spans", "opened"]
-
-_Forms = dict[str, tuple[torch.dtype, tuple[int, ...]]]
-_Offsets = dict[str, tuple[FileIO, int]]  # offsets in bytes
-
-
-class Piece(NamedTuple):
-    """A run of elements of one tensor."""
-
-    name: str
-    begin: int  # elements of the flattened tensor
-    end: int
+__all__ = ["apart", "fingerprints", "mix_files", "mixed_spans"]
 
 
 class _Span(NamedTuple):
@@ -54,70 +36,6 @@ class _Span(NamedTuple):
     rule: Rule
     dtype: torch.dtype
     pieces: list[Piece]
-
-
-class OpenIngredient(Mapping[str, Tensor]):
-    """The tensors of one checkpoint, read from open files when they are asked for; nothing of them is kept."""
-
-    def __init__(self, name: str, forms: _Forms, like: State, places: _Offsets) -> None:
-        self.name = name
-        self.forms = forms
-        self.like = like  # on the meta device
-        self._places = places
-
-    def __getitem__(self, name: str) -> Tensor:
-        like = self.like[name]
-        tensor = torch.empty(like.shape, dtype=like.dtype)
-        self.read([Piece(name, 0, like.numel())], as_bytes(tensor))
-        return tensor
-
-    def fingerprint(self) -> str:
-        """As `seasoning.checkpoints.load.fingerprint`, in the memory of one piece."""
-        memory = memoryview(bytearray(8 * PIECE))
-
-        def parts(name: str) -> Iterator[memoryview]:
-            like = self.like[name]
-            size = len(memory) // like.element_size()
-            for begin in range(0, like.numel(), size):
-                piece = Piece(name, begin, min(begin + size, like.numel()))
-                part = memory[: (piece.end - begin) * like.element_size()]
-                self.read([piece], part)
-                yield part
-
-        return fingerprint_of(self.like, parts)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.like)
-
-    def __len__(self) -> int:
-        return len(self.like)
-
-    def read(self, pieces: Sequence[Piece], into: memoryview) -> None:
-        """Read pieces of one type one after the other."""
-        runs: list[tuple[FileIO, int, int]] = []
-        for name, begin, end in pieces:
-            size = self.like[name].element_size()
-            file, offset = self._places[name]
-            begin, end = offset + begin * size, offset + end * size
-            # What also lies one after the other in the file is read at once.
-            if runs and runs[-1][0] is file and runs[-1][2] == begin:
-                runs[-1] = file, runs[-1][1], end
-            else:
-                runs.append((file, begin, end))
-        for file, begin, end in runs:
-            self._fill(file, begin, into[: end - begin])
-            into = into[end - begin :]
-
-    def _fill(self, file: FileIO, offset: int, into: memoryview) -> None:
-        try:
-            file.seek(offset)
-            while len(into):
-                count = file.readinto(into)
-                if not count:
-                    raise BadInput(f"{self.name} became shorter while it was read: mix again")
-                into = into[count:]
-        except OSError as error:
-            raise BadInput(f"{self.name} cannot be read ({error.strerror}): copy it again") from error
 
 
 def mix_files(
@@ -130,9 +48,10 @@ def mix_files(
 ) -> Path:
     """Mix checkpoints on disk into one safetensors file; the same bits as `mix`, in the memory of a few pieces.
 
-    Every ingredient is read twice, once for its fingerprint and once to be mixed. What no part of a file holds as it
-    is (PyTorch files of before 2020, pretrained models) goes through an unnamed temporary file beside `out`, one
-    ingredient at a time.
+    Ingredients that differ in names of wrappers and of other code, in counters of batch normalization or in precision
+    are made to fit (`load_ingredients` does the same in memory). Every ingredient is read twice, once for its
+    fingerprint and once to be mixed. What no part of a file holds as it is (PyTorch files of before 2020, pretrained
+    models) goes through an unnamed temporary file beside `out`, one ingredient at a time.
 
     Args:
         paths: Checkpoints as `load_ingredient` takes them; they are only read.
@@ -153,14 +72,13 @@ def mix_files(
     require_weights(weights, len(paths))
     require_mixing_policy(policy)
     for path in paths:
-        if target.exists() and Path(path).exists() and target.samefile(path):
+        if target.exists() and not str(path).startswith(PREFIXES) and target.samefile(parted(path)[0]):
             raise BadInput(f"{target} is one of the ingredients: choose another name for the soup")
     if target.exists() and not overwrite:
         raise BadInput(f"{target} exists: choose another name for the soup, or remove it first")
     with opened(paths, target.parent) as ingredients:
-        constants = constants_of(paths)
         marks = fingerprints(ingredients)
-        metadata = soup_metadata(marks, weights, policy=policy, constants=constants)
+        metadata = soup_metadata(marks, weights, policy=policy, constants=ingredients.outside)
         like = ingredients[0].like
         parts = (values for _, values in mixed_spans(ingredients, weights, policy))
         write_state(like, parts, target, metadata)
@@ -171,7 +89,7 @@ def fingerprints(ingredients: Sequence[OpenIngredient]) -> list[str]:
     """The fingerprint of each, as `seasoning.checkpoints.fingerprint`."""
     # Hashing takes longer than mixing, and Python's lock is not held meanwhile.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(OpenIngredient.fingerprint, ingredients))
+        return list(pool.map(lambda each: each.fingerprint(), ingredients))
 
 
 def mixed_spans(
@@ -231,60 +149,3 @@ def apart(span: _Span, values: Tensor) -> Iterator[tuple[str, Tensor]]:
     for name, begin, end in span.pieces:
         yield name, values[done : done + end - begin]
         done += end - begin
-
-
-@contextmanager
-def opened(paths: Sequence[str | Path], folder: Path) -> Iterator[list[OpenIngredient]]:
-    """Checkpoints of one form, open for reading.
-
-    Args:
-        paths: As `load_ingredient` takes them.
-        folder: For temporary files.
-
-    Raises:
-        Mismatch: names, shapes or types differ.
-        BadInput: as `load_ingredient`.
-        SeasoningError: there is no room for the temporary file, or the system refuses to open so many.
-    """
-    found: list[OpenIngredient] = []
-    with ExitStack() as stack:
-        for path in paths:
-            located = locate(path)
-            places: _Offsets = {}
-            loose = {name: each for name, each in located.items() if isinstance(each, Tensor)}
-            try:
-                if len(loose) < len(located):
-                    own = stack.enter_context(Path(path).open("rb", buffering=0))
-                    places = {
-                        name: (own, each.offset) for name, each in located.items() if isinstance(each, TensorBytes)
-                    }
-                if loose:
-                    folder.mkdir(parents=True, exist_ok=True)
-                    copies = stack.enter_context(tempfile.TemporaryFile(buffering=0, dir=folder))
-                    places |= _copied(loose, copies)
-            except OSError as error:
-                doing = "opened" if not loose else f"unpacked to {folder}"
-                raise SeasoningError(
-                    f"{path} could not be {doing} ({error.strerror}): make room for it, or save it as safetensors"
-                ) from error
-            forms = {name: (each.dtype, tuple(each.shape)) for name, each in located.items()}
-            like = found[0].like if found and forms == found[0].forms else _like(forms)
-            difference = first_difference(found[0].like, like, found[0].name, str(path)) if found else None
-            if difference:
-                raise Mismatch(f"{difference}: mix copies of one architecture")
-            found.append(OpenIngredient(str(path), forms, like, places))
-        yield found
-
-
-def _copied(tensors: State, file: FileIO) -> _Offsets:
-    places: _Offsets = {}
-    for name, tensor in tensors.items():
-        places[name] = file, file.tell()
-        content = as_bytes(tensor)
-        while len(content):
-            content = content[file.write(content) :]
-    return places
-
-
-def _like(forms: _Forms) -> State:
-    return {name: torch.empty(shape, dtype=dtype, device="meta") for name, (dtype, shape) in forms.items()}

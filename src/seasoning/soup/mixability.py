@@ -17,10 +17,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seasoning.checkpoints.constants import alike, carried
 from seasoning.checkpoints.load import State
-from seasoning.checkpoints.provenance import alike
 from seasoning.errors import BadInput, Mismatch
-from seasoning.soup.mix import first_difference, is_finite, mix, names_for
+from seasoning.soup.fit import first_difference, is_finite, names_for, require_linear, require_same_constants
+from seasoning.soup.mix import mix
 
 
 __all__ = ["Likeness", "Mixability", "check_mixable"]
@@ -98,7 +99,7 @@ def check_mixable(
             edge and the uniform soup are tried: k ingredients take 3 k (k - 1) / 2 + k + 1 calls.
         names: What the ingredients are called, such as their files; by default `"ingredient 1"` and so on.
         constants: Mean and standard deviation by which each normalizes images in [0, 1], one number for each channel or
-            one for all; `None` where they are not known.
+            one for all; `None` where they are not known but by tensors of the state.
         base: The network that all were fine-tuned from, where it is at hand.
 
     Raises:
@@ -111,9 +112,10 @@ def check_mixable(
     if len(states) < 2:
         raise BadInput(f"{len(states)} ingredient: give at least two to check")
     called = names_for(states, names)
-    known = [None] * len(states) if constants is None else list(constants)
-    if len(known) != len(states):
-        raise BadInput(f"normalization constants of {len(known)} for {len(states)} ingredients: give one pair for each")
+    given = [None] * len(states) if constants is None else list(constants)
+    if len(given) != len(states):
+        raise BadInput(f"normalization constants of {len(given)} for {len(states)} ingredients: give one pair for each")
+    known = [carried(state) if each is None else each for each, state in zip(given, states, strict=True)]
     try:
         _require_constants(known, called)
         groups = _products(states, base, called)
@@ -243,6 +245,8 @@ def _products(states: Sequence[State], base: State | None, called: Sequence[str]
         if lacking is not None:
             one, other = ({lacking: each[lacking]} if lacking in each else {} for each in (first, state))
             raise Mismatch(str(first_difference(one, other, names[0], name)))
+    require_linear(first)
+    require_same_constants(everyone, names)
     groups: dict[str, Tensor] = {}
     for key in first:
         # In a call of its own, so that no tensor outlives its turn.

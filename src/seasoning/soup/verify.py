@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from seasoning.checkpoints.constants import agreed, carried
 from seasoning.checkpoints.provenance import Provenance, read_provenance
 from seasoning.checkpoints.save import as_bytes
 from seasoning.errors import Mismatch, SeasoningError
 from seasoning.soup.batch_norm import require_policy
-from seasoning.soup.mix import MEASURED, first_difference, require_weights
-from seasoning.soup.mix_files import OpenIngredient, apart, fingerprints, mixed_spans, opened
+from seasoning.soup.fit import first_difference
+from seasoning.soup.mix import MEASURED, mix, require_weights
+from seasoning.soup.mix_files import apart, fingerprints, mixed_spans
+from seasoning.soup.open_files import Opened, OpenIngredient, opened, renamed
 
 
 __all__ = ["Verification", "verify_soup"]
@@ -37,8 +41,8 @@ def verify_soup(soup: str | Path, ingredients: Sequence[str | Path]) -> Verifica
 
     Returns:
         What is not as the provenance says: ingredients that are other files, and where they are not, the first tensor
-        that differs. Running statistics that were measured on images (policies `"clean"` and `"attacked"`) are not
-        rebuilt.
+        that differs, or what is said of normalization and of statistics and is not so. Running statistics that were
+        measured on images (policies `"clean"` and `"attacked"`) are not rebuilt.
 
     Raises:
         BadInput: the soup holds no provenance, or one of another number of ingredients; or a file is damaged.
@@ -49,6 +53,7 @@ def verify_soup(soup: str | Path, ingredients: Sequence[str | Path]) -> Verifica
     with ExitStack() as stack:
         try:
             sources = stack.enter_context(opened(ingredients, temporary))
+            (soup_itself,) = stack.enter_context(opened([path], temporary))
         except Mismatch as error:
             return Verification([str(error)], [])
         marks = fingerprints(sources)
@@ -56,17 +61,60 @@ def verify_soup(soup: str | Path, ingredients: Sequence[str | Path]) -> Verifica
         found = [problem for problem in problems if problem]
         if found:
             return Verification(found, [])
-        (whole,) = stack.enter_context(opened([path], temporary))
+        # A soup whose statistics were measured has the names of the network that measured them.
         measured = provenance.policy in MEASURED
+        everyone = [soup_itself, *sources]
+        whole, *parts = renamed(everyone) if measured else everyone
         unchecked = [name for name in whole if measured and name.endswith(_STATISTICS)]
         try:
             require_policy(provenance.policy)
-            require_weights(provenance.weights, len(sources))
-            problem = first_difference(whole.like, sources[0].like, str(path), sources[0].name)
-            problem = problem or _first_change(whole, sources, provenance, set(unchecked))
+            require_weights(provenance.weights, len(parts))
+            problem = first_difference(whole.like, parts[0].like, str(path), parts[0].name)
+            problem = problem or _first_change(whole, parts, provenance, set(unchecked))
+            problem = problem or _other_constants(soup_itself, provenance, sources)
+            problem = problem or _other_policy(whole, parts, provenance, unchecked)
         except SeasoningError as error:
             problem = f"the provenance cannot be followed: {error}"
     return Verification([problem] if problem else [], unchecked)
+
+
+def _other_constants(soup: OpenIngredient, provenance: Provenance, ingredients: Opened) -> str | None:
+    """What the provenance says of normalization though the ingredients say something else, in words."""
+    said, constants, tensors = provenance.constants, ingredients.constants, carried(soup)
+    try:
+        agreed([("by its provenance the soup", said), ("by their files its ingredients", constants)])
+        agreed([("by its provenance the soup", said), ("by its tensors the soup", tensors)])
+    except Mismatch as error:
+        return str(error)
+    if said is None and constants is not None and (tensors is None or ingredients.outside is not None):
+        return f"the provenance lacks by what its ingredients normalize images: mean {list(constants.mean)}"
+    # With statistics that were measured goes the normalization that they were measured with, whoever said it.
+    if said is not None and constants is None and tensors is None and provenance.policy not in MEASURED:
+        return f"by its provenance the soup normalizes images with mean {list(said.mean)}; its ingredients say nothing"
+    return None
+
+
+def _other_policy(
+    soup: OpenIngredient, ingredients: Sequence[OpenIngredient], provenance: Provenance, unchecked: Sequence[str]
+) -> str | None:
+    """Why the statistics of a soup cannot have been measured as its provenance says, in words."""
+    if provenance.policy not in MEASURED:
+        return None
+    if not unchecked:
+        return f"the provenance has policy {provenance.policy!r}, and the soup no statistics that could be measured"
+    means = [name for name in unchecked if name.endswith("running_mean")]
+    same = all(_same_bits(soup[name], _mean(name, ingredients, provenance.weights)) for name in means)
+    if means and same and len(ingredients) > 1:
+        return f"the provenance has policy {provenance.policy!r}, and the soup the mixed statistics, not measured ones"
+    return None
+
+
+def _mean(name: str, ingredients: Sequence[OpenIngredient], weights: Sequence[float]) -> Tensor:
+    return mix([{name: each[name]} for each in ingredients], weights)[name]
+
+
+def _same_bits(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
 
 
 def _other_file(place: int, wanted: Sequence[str], marks: Sequence[str], ingredients: Sequence[OpenIngredient]) -> str:
