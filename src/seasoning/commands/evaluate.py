@@ -11,8 +11,9 @@ import torch
 
 from seasoning import metrics, statistics
 from seasoning.attacks import Attack, suite_attack
+from seasoning.checkpoints.constants import alike
 from seasoning.checkpoints.load import fingerprint, load_ingredient
-from seasoning.checkpoints.provenance import alike, constants_of, images_used
+from seasoning.checkpoints.provenance import constants_of, images_used
 from seasoning.commands.data import view_of
 from seasoning.config.evaluate import EvaluateSpec
 from seasoning.config.run_record import read_record

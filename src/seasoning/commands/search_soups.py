@@ -2,25 +2,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from seasoning.attacks import Attack, suite_attack
-from seasoning.checkpoints.load import State, fingerprint, load_ingredient
-from seasoning.checkpoints.provenance import Constants, alike, constants_of
+from seasoning.checkpoints.constants import Constants, agreed
+from seasoning.checkpoints.ingredients import load_ingredients
+from seasoning.checkpoints.load import State, fingerprint, is_there
 from seasoning.commands.search_data import OpenTask, Part, Sets
 from seasoning.config.search import SearchPlan, points_of
 from seasoning.config.sections import AttackSection
-from seasoning.errors import BadInput, Mismatch
+from seasoning.errors import BadInput
 from seasoning.evaluation.live_soup import LiveSoup
 from seasoning.evaluation.measure import measure, measurement
 from seasoning.models import PixelClassifier, build_model
 from seasoning.models.probe import pick_device, require_takes
 from seasoning.outcomes import Measurement, ModelKey, Outcomes, concatenate
 from seasoning.soup import Ensemble, check_mixable
-from seasoning.soup.mix import is_variance
+from seasoning.soup.fit import is_variance
 from seasoning.store.database import Store
 from seasoning.strategies import Weights
 from seasoning.threat import Threat
@@ -47,10 +47,11 @@ def read_ingredients(plan: SearchPlan, say: Callable[[str], None]) -> list[State
     """
     paths, names = list(plan.ingredients.values()), list(plan.ingredients)
     for path in paths:
-        if not Path(path).exists():
+        if not is_there(path):
             raise BadInput(f"ingredient {path} is not there: give the file of a checkpoint")
-    states: list[State] = [dict(load_ingredient(path)) for path in paths]
-    report = check_mixable(states, names=names, constants=[constants_of([path]) for path in paths])
+    ingredients = load_ingredients(paths, names)
+    states: list[State] = [dict(state) for state in ingredients.states]
+    report = check_mixable(states, names=names, constants=ingredients.constants)
     if not report.mixable:
         raise BadInput(f"these ingredients cannot be searched: {report.verdict}")
     if report.verdict != "mix":
@@ -72,13 +73,8 @@ def network_of(plan: SearchPlan, sets: Sets, state: State) -> PixelClassifier:
     """
     network = plan.network
     given = None if network.mean is None or network.std is None else Constants(network.mean, network.std)
-    told = constants_of(list(plan.ingredients.values()))
-    if told is not None and given is not None and not all(map(alike, told, given)):
-        raise Mismatch(
-            f"the ingredients were trained with normalization mean {list(told.mean)} and std {list(told.std)}: leave "
-            "network.mean and network.std out"
-        )
-    constants = told or given
+    said = load_ingredients(list(plan.ingredients.values()), list(plan.ingredients)).agreed()
+    constants = agreed([("what the ingredients say", said), ("the plan", given)])
     return build_model(
         network.architecture,
         num_classes=len(sets.classes),

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from seasoning.checkpoints.constants import agreed
 from seasoning.checkpoints.load import State
 from seasoning.models import PixelClassifier
-from seasoning.models.key_maps import adapt_keys
+from seasoning.models.key_maps import carried_normalization, fitted
 from seasoning.soup import mix, mix_into
 
 
@@ -43,15 +44,18 @@ class LiveSoup:
         policy: What becomes of running variances: `"mix"` or `"geometric"`.
 
     Raises:
-        Mismatch: an ingredient does not fit the network.
+        Mismatch: an ingredient does not fit the network, or two normalize images differently.
     """
 
     def __init__(self, model: PixelClassifier, states: Sequence[State], names: Sequence[str], policy: str) -> None:
         self._model, self._names, self._policy = model, list(names), policy
-        for state in states:
+        carried = [carried_normalization(state, model.network) for state in states]
+        agreed(zip(names, carried, strict=True))
+        # One that says how it normalizes images comes last: the model keeps that for every soup.
+        for state, _ in sorted(zip(states, carried, strict=True), key=lambda each: each[1] is not None):
             model.load(state)
         own = model.network.state_dict()
-        self._states = [dict(adapt_keys(state, model.network)) for state in states]
+        self._states = [dict(fitted(state, model.network)) for state in states]
         # Others, such as checkpoints in half precision, are rounded as `mix` rounds them before they are loaded.
         self._fit = all(own[name].dtype == tensor.dtype for state in self._states for name, tensor in state.items())
         self._half = HalfPrecision(model).eval()
@@ -68,7 +72,8 @@ class LiveSoup:
             if self._fit:
                 mix_into(self._model.network, self._states, weights, policy=self._policy, names=self._names)
             else:
-                self._model.load(mix(self._states, weights, policy=self._policy, names=self._names))
+                soup = mix(self._states, weights, policy=self._policy, names=self._names)
+                self._model.network.load_state_dict(soup)
             self._there = weights
         return self._half if precision == "bf16" else self._model
 
