@@ -138,3 +138,10 @@ def test_a_plan_that_normalizes_otherwise_is_refused(
         model_of(plan, ingredients_of(plan, print)[0], open_sets(plan))
     agreeing = plan_of(files, mean=[MEAN], std=[STD])
     assert model_of(agreeing, ingredients_of(agreeing, print)[0], open_sets(agreeing)).constants == ((MEAN,), (STD,))
+
+
+def test_equal_ingredients_have_a_place_each_on_the_page(tmp_path: Path, nominal_state: State) -> None:
+    files = {name: written(tmp_path, name, nominal_state, "tensors", torch.float32) for name in "ab"}
+    (answer,) = search(plan_of(files), tmp_path / "run", watch=lambda doing, done, total: None, say=print).answers
+    assert {each.judged.whole for each in (*answer.chosen, *answer.ingredients)} == {answer.chosen[0].judged.whole}
+    assert (tmp_path / "run" / "report.html").is_file()

@@ -5,6 +5,7 @@ data set, the name of a shift of it, the name of another data set, or the text o
 data set of many parts, such as ImageNet-C, is one column with a task for each part; its number is their plain mean.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -218,15 +219,16 @@ class Results:
     @cached_property
     def soups(self) -> list[tuple[tuple[float, ...], ModelKey]]:
         """Weights and key of every soup of this run's ingredients that anything is known of."""
-        index = {note.fingerprint: number for number, note in enumerate(self.ingredients)}
-        found = []
+        marks, found = [note.fingerprint for note in self.ingredients], []
         for model in dict.fromkeys(asked.model for asked in self._finished):
-            own = all(mark in index for mark, _ in model.parts) and model.policy == self.plan.batch_norm
-            if model.kind != "soup" or not own:
+            lacking = Counter(mark for mark, _ in model.parts) - Counter(marks)
+            if model.kind != "soup" or lacking or model.policy != self.plan.batch_norm:
                 continue
-            weights = [0.0] * len(index)
+            weights = [0.0] * len(marks)
             for mark, weight in model.parts:
-                weights[index[mark]] = weight
+                # Equal ingredients have one fingerprint: the first of them that has no weight yet.
+                free = (index for index, own in enumerate(marks) if own == mark and weights[index] == 0)
+                weights[next(free)] = weight
             found.append((tuple(weights), model))
         return found
 
