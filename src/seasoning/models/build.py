@@ -16,6 +16,7 @@ from seasoning.errors import BadInput, Mismatch, UnknownName
 from seasoning.models import resnet  # noqa: F401  registers our networks with timm
 from seasoning.models.from_file import is_file_name, network_from_file
 from seasoning.models.key_maps import carried_normalization, fitted
+from seasoning.models.outputs import logits_in
 
 
 __all__ = ["PixelClassifier", "build_model"]
@@ -45,9 +46,12 @@ class PixelClassifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images `(B, C, H, W)` in [0, 1] to logits `(B, K)`."""
-        logits: Tensor = self.network((x - self.mean) / self.std)
-        return logits
+        """Images `(B, C, H, W)` in [0, 1] to logits `(B, K)` of their type.
+
+        Raises:
+            BadInput: the network returns something that no logits are clearly in.
+        """
+        return logits_in(self.network((x - self.mean) / self.std), x)
 
     @property
     def constants(self) -> Constants:

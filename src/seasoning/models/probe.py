@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from seasoning.errors import BadInput
+from seasoning.errors import BadInput, SeasoningError
 
 
 __all__ = ["pick_device", "require_takes"]
@@ -24,6 +24,8 @@ def require_takes(model: nn.Module, images: Tensor, architecture: str, remedy: s
     try:
         with torch.no_grad():
             model(images)
+    except SeasoningError:
+        raise  # of the network, whatever the images
     except (AssertionError, RuntimeError, ValueError) as error:
         raise BadInput(
             f"architecture {architecture!r} does not take images of shape {tuple(images.shape[1:])} ({error}): {remedy}"

@@ -1,0 +1,58 @@
+"""What networks return: logits, or something that they are clearly in."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from seasoning.errors import BadInput
+
+
+__all__ = ["logits_in"]
+
+_NAME = "logits"
+
+
+def logits_in(output: Any, like: Tensor) -> Tensor:
+    """The logits in what a network returns, in the type of its images.
+
+    They are the output itself, what goes by the name of logits in it, or the only tensor in it.
+
+    Args:
+        output: A tensor, or a mapping, a sequence or an object with tensors.
+        like: The images, whose type the logits get: attacks compute in one type.
+
+    Raises:
+        BadInput: there are no tensors, or several of which none is called logits; or they are no fractions.
+    """
+    logits = output if isinstance(output, Tensor) else _only(output)
+    if not logits.is_floating_point():
+        raise BadInput(
+            f"the network returns numbers of type {logits.dtype}: expected logits, as floating-point numbers"
+        )
+    return logits.to(like.dtype)
+
+
+def _only(output: Any) -> Tensor:
+    parts = _parts(output)
+    if isinstance(parts.get(_NAME), Tensor):
+        named: Tensor = parts[_NAME]
+        return named
+    tensors = {name: each for name, each in parts.items() if isinstance(each, Tensor)}
+    if len(tensors) == 1:
+        return next(iter(tensors.values()))
+    kind = type(output).__name__
+    held = ", ".join(f"{name} of shape {tuple(each.shape)}" for name, each in tensors.items()) or "no tensor"
+    raise BadInput(
+        f"the network returns a {kind} with {held}: have it return the logits (B, K) alone, or under the name {_NAME!r}"
+    )
+
+
+def _parts(output: Any) -> Mapping[str, Any]:
+    """The parts of an output by name, or by place where they have none."""
+    if isinstance(output, Mapping):
+        return {str(name): each for name, each in output.items()}
+    if isinstance(output, Sequence) and not isinstance(output, (str, bytes)):
+        names = getattr(output, "_fields", None) or [f"item {place}" for place in range(len(output))]
+        return dict(zip(names, output, strict=True))
+    return vars(output) if hasattr(output, "__dict__") else {}
