@@ -33,14 +33,15 @@ class PixelClassifier(nn.Module):
         network: Normalized images to logits.
         mean: Mean of each channel, in units of pixels in [0, 1]; one number serves every channel.
         std: Standard deviation of each channel.
+        code: What the network is known by apart from its parameters, where it comes from somebody's file.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], code: str = "") -> None:
         super().__init__()
-        self.network = network
+        self.network, self.code = network, code
         self._built_with = Constants(mean, std)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
@@ -116,9 +117,8 @@ def build_model(
         Mismatch: `state` does not fit, or was trained with another normalization than the one given.
     """
     if is_file_name(name):
-        model = PixelClassifier(
-            network_from_file(name, num_classes, options), *_chosen((0.0,), (1.0,), mean, std, None)
-        )
+        network, code = network_from_file(name, num_classes, options)
+        model = PixelClassifier(network, *_chosen((0.0,), (1.0,), mean, std, None), code)
     else:
         network = _from_timm(name, num_classes, options)
         own = _normalization(network, options.get("in_chans"))
