@@ -182,3 +182,25 @@ def test_what_does_not_fit_is_named_before_any_work(
     with pytest.raises(kind, match=words):
         measured(checkpoint, tmp_path / "out", **options)  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_neighbour_of_an_architecture_is_measured_anew(checkpoint: Path, tmp_path: Path) -> None:
+    code = tmp_path / "own" / "nets.py"
+    code.parent.mkdir()
+    (code.parent / "signs.py").write_text("SIGN = 1")
+    code.write_text(
+        "import signs\n"
+        "from seasoning.models.resnet import resnet_small\n\n"
+        "class Signed(resnet_small.__globals__['ResidualNetwork']):\n"
+        "    def forward(self, x):\n"
+        "        return signs.SIGN * super().forward((x - 0.5) / 0.5)\n\n"
+        "def network(num_classes, in_chans):\n"
+        "    made = resnet_small(num_classes=num_classes, in_chans=in_chans)\n"
+        "    made.__class__ = Signed\n"
+        "    return made\n"
+    )
+    right = measured(checkpoint, tmp_path / "out", architecture=f"{code}:network", threats=[])["clean"].estimate.value
+    (code.parent / "signs.py").write_text("SIGN = -1")
+    wrong = measured(checkpoint, tmp_path / "out", architecture=f"{code}:network", threats=[])["clean"].estimate.value
+    assert right > 0.6
+    assert wrong < 0.1

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from seasoning.report.answers import answer_tables, answers, told
 
 from seasoning import metrics, statistics
 from seasoning.outcomes import Measurement, ModelKey
 from seasoning.report import CLEAN, Results, threats_table, write_report
-from seasoning.report.answers import answer_tables, answers, told
 from seasoning.report.contenders import missing
 from seasoning.report.explorer import board, mix_command
 from seasoning.store.database import Store

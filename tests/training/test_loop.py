@@ -180,7 +180,7 @@ def test_a_last_batch_of_one_image_joins_the_one_before(digits: dict[str, Sample
     batches: list[Tensor] = []
     reports: list[TrainingProgress] = []
 
-    def watched(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> Lowered:
+    def watched(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
         batches.append(x)
         return nominal()(model, x, y, seed=seed, state=state)
 

@@ -279,10 +279,8 @@ def _measured(
 
 def _identity(model: PixelClassifier, architecture: str, options: Mapping[str, Any] | None) -> str:
     """What tells this model from others: its parameters, its normalization, and what they are put into."""
-    file = Path(architecture.rpartition(":")[0])
-    code = file.read_bytes() if file.is_file() else b""
     built = f"{architecture} {sorted((options or {}).items())}".encode()
-    facts = {"mean": model.mean, "std": model.std, "architecture": _bytes(built), "code": _bytes(code)}
+    facts = {"mean": model.mean, "std": model.std, "architecture": _bytes(built), "code": _bytes(model.code.encode())}
     # A mark before each name keeps the facts apart from the network's own tensors.
     return fingerprint({**model.network.state_dict(), **{f" {name}": fact for name, fact in facts.items()}})
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from seasoning.checkpoints.load import State, load_ingredient, save_state
 from seasoning.checkpoints.provenance import constants_of
-from seasoning.commands.search import search
+from seasoning.commands.data import view_of
+from seasoning.commands.search import run_plan
 from seasoning.commands.search_data import load_tasks, open_sets
-from seasoning.commands.search_network import ingredients_of, model_of, resident_of
+from seasoning.commands.search_soups import live_model, network_of, read_ingredients
 from seasoning.config.search import SearchPlan, make_plan
 from seasoning.errors import BadInput, Mismatch
 from seasoning.models import build_model
@@ -51,9 +52,9 @@ def plan_of(files: dict[str, str], **changes: Any) -> SearchPlan:
 
 
 def live(plan: SearchPlan, folder: Path) -> Any:
-    states, sets = ingredients_of(plan, print), open_sets(plan)
-    model = model_of(plan, states[0], sets)
-    return resident_of(plan, model, states, load_tasks(plan, sets, model, folder))
+    states, sets = read_ingredients(plan, print), open_sets(plan)
+    model = network_of(plan, sets, states[0])
+    return live_model(plan, model, states, load_tasks(plan, sets, view_of(model), folder))
 
 
 @pytest.mark.parametrize(
@@ -95,8 +96,8 @@ def test_numbers_and_soup_of_a_search_are_those_of_the_constants(
         "b": written(tmp_path, "b", robust_state, "metadata", torch.float32),
     }
     plan = plan_of(files)
-    (answer,) = search(plan, tmp_path / "run", watch=lambda doing, done, total: None, say=print).answers
-    (task,) = load_tasks(plan, open_sets(plan), build_model("resnet_small", num_classes=10), tmp_path).values()
+    (answer,) = run_plan(plan, tmp_path / "run").answers
+    (task,) = load_tasks(plan, open_sets(plan), view_of(build_model("resnet_small", num_classes=10)), tmp_path).values()
     assert task.others is not None
     parts = (task.selection.samples, task.others.samples)
     for told, state in zip(answer.ingredients, (nominal_state, robust_state), strict=True):
@@ -122,7 +123,7 @@ def test_differing_constants_are_refused_before_any_work(
         "b": written(tmp_path, "b", robust_state, hows[1], torch.float32, mean=0.5),
     }
     with pytest.raises(BadInput, match=r"do not mix: a normalizes images with .*0\.25.* and b with .*0\.5"):
-        ingredients_of(plan_of(files), print)
+        read_ingredients(plan_of(files), print)
 
 
 @pytest.mark.parametrize("how", ["tensors", "metadata"])
@@ -135,13 +136,16 @@ def test_a_plan_that_normalizes_otherwise_is_refused(
     }
     plan = plan_of(files, mean=[0.5], std=[0.5])
     with pytest.raises(Mismatch, match=r"0\.25.*0\.5"):
-        model_of(plan, ingredients_of(plan, print)[0], open_sets(plan))
+        network_of(plan, open_sets(plan), read_ingredients(plan, print)[0])
     agreeing = plan_of(files, mean=[MEAN], std=[STD])
-    assert model_of(agreeing, ingredients_of(agreeing, print)[0], open_sets(agreeing)).constants == ((MEAN,), (STD,))
+    assert network_of(agreeing, open_sets(agreeing), read_ingredients(agreeing, print)[0]).constants == (
+        (MEAN,),
+        (STD,),
+    )
 
 
 def test_equal_ingredients_have_a_place_each_on_the_page(tmp_path: Path, nominal_state: State) -> None:
     files = {name: written(tmp_path, name, nominal_state, "tensors", torch.float32) for name in "ab"}
-    (answer,) = search(plan_of(files), tmp_path / "run", watch=lambda doing, done, total: None, say=print).answers
+    (answer,) = run_plan(plan_of(files), tmp_path / "run").answers
     assert {each.judged.whole for each in (*answer.chosen, *answer.ingredients)} == {answer.chosen[0].judged.whole}
     assert (tmp_path / "run" / "report.html").is_file()
