@@ -4,6 +4,7 @@ import logging
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,10 @@ def test_help_names_every_command_and_imports_no_torch() -> None:
     )
     probe = "import sys; from seasoning.cli import app; assert 'torch' not in sys.modules and 'timm' not in sys.modules"
     subprocess.run([sys.executable, "-c", probe], check=True)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert seasoning("--version") == f"seasoning {version('seasoning')}\n"
 
 
 def test_as_a_process_it_mixes_and_refuses(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import typer
 
@@ -34,6 +35,23 @@ for command in (demo, train, mix, check, verify, evaluate, search, corrupt, repo
     app.command()(command)
 app.add_typer(recipes, name="recipes")
 app.add_typer(data)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"seasoning {version('seasoning')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Mix robust image classifiers into one soup, and measure it honestly."""
 
 
 class _Once(logging.Filter):
