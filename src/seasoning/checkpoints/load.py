@@ -15,6 +15,7 @@ from torch import Tensor
 from seasoning.checkpoints.adapters import is_beside
 from seasoning.checkpoints.contents import parameters, tidied
 from seasoning.checkpoints.hub import PREFIXES, pretrained, published
+from seasoning.checkpoints.offsets import TensorBytes, located_in_zip
 from seasoning.checkpoints.pickles import read_pickle
 from seasoning.checkpoints.save import TYPES, State, as_bytes, save_state
 from seasoning.errors import BadInput, nearest
@@ -53,15 +54,6 @@ class Form(NamedTuple):
 
     dtype: torch.dtype
     shape: tuple[int, ...]
-
-
-class TensorBytes(NamedTuple):
-    """What a tensor in a file is, and the byte at which its values begin there, one after the other."""
-
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    offset: int
-    path: Path
 
 
 class Checkpoint(Mapping[str, Tensor]):
@@ -194,7 +186,7 @@ def locate(source: str | Path) -> Located:
 
     Returns:
         Places by name. A tensor instead of a place is one that no part of the file holds as it is: of an old PyTorch
-        file, without its strides, or of a pretrained model; and any of a PyTorch file on systems other than Linux.
+        file, without its strides, of one of several files, or of a pretrained model.
 
     Raises:
         As `load_ingredient`.
@@ -204,9 +196,8 @@ def locate(source: str | Path) -> Located:
     if isinstance(checkpoint.tensors, _Safetensors):
         places = {name: place for file in files for name, place in _places(file).items()}
         return Located({name: places[given] for name, given in checkpoint.names.items()}, checkpoint.entries)
-    mappings = [each for file in files for each in _mappings(file)]
-    found = {name: _place(tensor, mappings) or tensor for name, tensor in checkpoint.items()}
-    return Located(found, checkpoint.entries)
+    tensors = dict(checkpoint.items())
+    return Located(located_in_zip(tensors, files[0]) if len(files) == 1 else tensors, checkpoint.entries)
 
 
 def is_there(source: str | Path) -> bool:
@@ -325,28 +316,6 @@ def _places(path: Path) -> dict[str, TensorBytes]:
         name: TensorBytes(_TORCH_TYPES[each["dtype"]], tuple(each["shape"]), 8 + length + each["data_offsets"][0], path)
         for name, each in header.items()
     }
-
-
-def _mappings(path: Path) -> Iterator[tuple[Path, int, int, int]]:
-    """Parts of a file that are mapped into this process: first address, address after the last, offset in the file."""
-    try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
-        return
-    mapped = f" {path.resolve()}"
-    for line in lines:
-        if line.endswith(mapped):
-            addresses, _, offset, *_ = line.split()
-            begin, end = (int(each, 16) for each in addresses.split("-"))
-            yield path, begin, end, int(offset, 16)
-
-
-def _place(tensor: Tensor, mappings: Iterable[tuple[Path, int, int, int]]) -> TensorBytes | None:
-    address = tensor.data_ptr()
-    for path, begin, end, offset in mappings:
-        if begin <= address and address + tensor.nbytes <= end and tensor.is_contiguous():
-            return TensorBytes(tensor.dtype, tuple(tensor.shape), address - begin + offset, path)
-    return None
 
 
 def _without_prefixes(names: Mapping[str, str], path: Path) -> Mapping[str, str]:
