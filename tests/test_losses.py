@@ -29,6 +29,32 @@ def test_a_row_that_is_not_finite_is_not_misclassified() -> None:
     assert losses.misclassified(logits, torch.zeros(6).long()).tolist() == [True] + [False] * 5
 
 
+def test_scaled_cross_entropy_is_that_of_clean_logits_of_spread_three() -> None:
+    clean = torch.tensor([[3.0, -3.0, 3.0, -3.0], [1.0, 0.0, 2.0, 9.0]], dtype=torch.float64)
+    # Of the first row the variance is 4 * 9 / 3; of the second, with mean 3, it is (4 + 9 + 1 + 36) / 3.
+    factors = torch.tensor([[3 / 12**0.5], [3 / (50 / 3) ** 0.5]], dtype=torch.float64)
+    expected = losses.cross_entropy(LOGITS * factors, LABELS)
+    torch.testing.assert_close(losses.scaled_cross_entropy(LOGITS, LABELS, clean), expected)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e3, 1e6])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_scaled_cross_entropy_ignores_shift_and_scale_of_a_model(scale: float, classes: int) -> None:
+    def at(factor: float, shift: float) -> tuple[torch.Tensor, torch.Tensor]:
+        x = LOGITS[:, :classes].float().clone().requires_grad_()
+        clean = LOGITS[:, :classes].flip(1).float()
+        loss = losses.scaled_cross_entropy(factor * x + shift, LABELS, factor * clean + shift)
+        return loss.detach(), torch.autograd.grad(loss.sum(), x)[0]
+
+    for one, other in zip(at(scale, scale), at(1.0, 0.0), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert bool((at(scale, 0.0)[1].abs().amax(1) > 1e-3).all())
+
+
+def test_constant_logits_have_a_finite_scaled_cross_entropy() -> None:
+    assert bool(torch.isfinite(losses.scaled_cross_entropy(0 * LOGITS, LABELS, 0 * LOGITS)).all())
+
+
 def test_soft_labels_of_one_class_are_that_class() -> None:
     soft = torch.nn.functional.one_hot(LABELS, 4).double()
     torch.testing.assert_close(losses.cross_entropy(LOGITS, soft), losses.cross_entropy(LOGITS, LABELS))

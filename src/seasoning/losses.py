@@ -3,6 +3,9 @@
 Sources: DLR and targeted DLR, Croce & Hein 2020, *Reliable evaluation of adversarial robustness*, equations 6 and 7.
 """
 
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -11,33 +14,50 @@ from seasoning.errors import BadInput
 
 
 __all__ = [
+    "ATTACK_LOSSES",
+    "AttackLoss",
     "cross_entropy",
     "dlr",
     "kl_divergence",
     "margin",
     "misclassified",
     "require_classes",
+    "scaled_cross_entropy",
     "targeted_cross_entropy",
     "targeted_dlr",
 ]
 
 # Keeps a ratio of logits finite where the logits in its denominator are all equal.
 _TINY = 1e-12
+# Standard deviation of the scaled logits of a clean image: about that of networks trained with the cross-entropy.
+_SPREAD = 3.0
 
 
-def require_classes(loss: str, least: int, classes: int, instead: str) -> None:
-    """Refuse a loss that the number of classes leaves undefined, naming the loss to use.
+def require_classes(loss: str, least: int, classes: int, *instead: str) -> None:
+    """Refuse a loss that the number of classes leaves undefined, naming the losses to use.
 
     Raises:
         BadInput: there are fewer than `least` classes.
     """
     if classes < least:
-        raise BadInput(f"loss {loss!r} needs at least {least} classes, the model has {classes}: use loss={instead!r}")
+        others = " or ".join(f"loss={name!r}" for name in instead)
+        raise BadInput(f"loss {loss!r} needs at least {least} classes, the model has {classes}: use {others}")
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy in nats, of classes `(B,)` or soft labels `(B, K)`."""
     return functional.cross_entropy(logits, labels, reduction="none")
+
+
+def scaled_cross_entropy(logits: Tensor, labels: Tensor, clean: Tensor) -> Tensor:
+    """Cross-entropy of logits scaled so that those of the clean image, `clean`, `(B, K)`, have a fixed spread.
+
+    Any positive multiple of a model gives the same loss: neither does a softmax of large logits leave no gradient, nor
+    one of small logits weigh all classes alike. The scale is that of the clean image and not that of the image itself,
+    so that an attack raises one and the same function from step to step, with two classes, too.
+    """
+    spread = clean.std(1, keepdim=True).clamp_min(torch.finfo(clean.dtype).tiny)
+    return cross_entropy(logits * (_SPREAD / spread), labels)
 
 
 def targeted_cross_entropy(logits: Tensor, labels: Tensor, target: Tensor) -> Tensor:
@@ -72,7 +92,7 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     Raises:
         BadInput: fewer than 3 classes.
     """
-    require_classes("dlr", 3, logits.shape[1], "ce")
+    require_classes("dlr", 3, logits.shape[1], "ce", "scaled-ce")
     largest = logits.topk(3, dim=1).values
     return -margin(logits, labels) / (largest[:, 0] - largest[:, 2] + _TINY)
 
@@ -87,3 +107,29 @@ def targeted_dlr(logits: Tensor, labels: Tensor, target: Tensor) -> Tensor:
     largest = logits.topk(4, dim=1).values
     gap = logits.gather(1, labels[:, None]) - logits.gather(1, target[:, None])
     return -gap.squeeze(1) / (largest[:, 0] - (largest[:, 2] + largest[:, 3]) / 2 + _TINY)
+
+
+class AttackLoss(NamedTuple):
+    """A loss that an attack may raise.
+
+    Args:
+        function: Gives `(B,)` from logits `(B, K)` and what it takes besides.
+        takes: That, in its order: `"labels"`, `(B,)` or soft ones `(B, K)`; `"clean"`, the logits at the clean images,
+            `(B, K)`; `"target"`, classes to end in, `(B,)`.
+        soft: Whether labels may be soft.
+    """
+
+    function: Callable[..., Tensor]
+    takes: tuple[Literal["labels", "clean", "target"], ...]
+    soft: bool = False
+
+
+# The losses of AutoPGD by name; a new one is one more line.
+ATTACK_LOSSES: dict[str, AttackLoss] = {
+    "ce": AttackLoss(cross_entropy, ("labels",), soft=True),
+    "scaled-ce": AttackLoss(scaled_cross_entropy, ("labels", "clean")),
+    "kl": AttackLoss(kl_divergence, ("clean",), soft=True),
+    "dlr": AttackLoss(dlr, ("labels",)),
+    "targeted-ce": AttackLoss(targeted_cross_entropy, ("labels", "target")),
+    "targeted-dlr": AttackLoss(targeted_dlr, ("labels", "target")),
+}

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seasoning.attacks import BatchDependent, Randomised, apgd, square, strongest
+from seasoning.attacks import BatchDependent, MaskedGradients, Randomised, apgd, square, strongest
 from seasoning.attacks.outputs import checked_logits
-from seasoning.data import Samples
+from seasoning.data import Batch, Samples
 from seasoning.errors import BadInput
 from seasoning.evaluation.evaluator import evaluate
 from seasoning.evaluation.live_soup import HalfPrecision
@@ -104,6 +104,66 @@ def test_a_sound_model_is_not_worth_a_word(
         evaluate(robust_model, replace(few, batch_size=size))
     apgd(robust_model, few.x[:1], few.y[:1], Threat("linf", 0.05), steps=2)
     assert len(recwarn) == 0
+
+
+SCORES: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda z: z.softmax(1),
+    "softmax in bfloat16": lambda z: z.bfloat16().softmax(1),
+    "softmax in half precision, cast": lambda z: z.half().softmax(1).float(),
+    "softmax of bfloat16, cast": lambda z: z.bfloat16().softmax(1).float(),
+    "softmax in float64": lambda z: z.double().softmax(1),
+    "softmax by hand in bfloat16": lambda z: z.bfloat16().exp() / z.bfloat16().exp().sum(1, keepdim=True),
+    "softmax without a graph": lambda z: z.detach().softmax(1),
+    "percents": lambda z: 100 * z.softmax(1),
+    "percents in half precision": lambda z: (100 * z.softmax(1)).half(),
+    "percents in bfloat16, cast": lambda z: (100 * z.softmax(1)).bfloat16().float(),
+    "sigmoid": lambda z: z.sigmoid(),
+    "sigmoid in half precision": lambda z: z.half().sigmoid(),
+    "sigmoid in bfloat16, cast": lambda z: z.bfloat16().sigmoid().float(),
+    "clamped sigmoid in percents": lambda z: 100 * z.sigmoid().clamp(1e-6, 1 - 1e-6),
+    "mean of two sigmoids": lambda z: (z.sigmoid() + (2 * z).sigmoid()) / 2,
+    "hard sigmoid": nn.functional.hardsigmoid,
+}
+LOGITS: dict[str, Callable[[Tensor], Tensor]] = {
+    "small": lambda z: 1e-3 * z,
+    "never negative": lambda z: z.relu(),
+    "small and never negative": lambda z: (1e-3 * z).relu(),
+    "around 50": lambda z: 50 + z,
+    "around 10, in bfloat16": lambda z: (10 + z).bfloat16(),
+    "logarithms of probabilities": lambda z: z.log_softmax(1),
+    "gated by a sigmoid": lambda z: z.sigmoid() * z.relu(),
+    "in [0, 1]": lambda z: (0.02 * z + 0.5).clamp(0, 1),
+    "a sigmoid and something else": lambda z: 0.1 * (z.sigmoid() + z.tanh() + 1),
+    "all zero": lambda z: 0 * z,
+}
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("kind", SCORES)
+def test_scores_are_refused(robust_model: nn.Module, few: Samples, kind: str, classes: int) -> None:
+    model, y = (lambda x: SCORES[kind](robust_model(x)[:, :classes])), few.y.clamp(max=classes - 1)
+    with pytest.raises(BadInput, match="expected logits; remove i"):
+        apgd(model, few.x, y, Threat("linf", 0.1), steps=1)
+    with pytest.raises(BadInput, match="expected logits; remove i"):
+        evaluate(model, [Batch(few.ids, few.x, y)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_probabilities_of_a_thousand_classes_in_half_precision_are_refused(dtype: torch.dtype) -> None:
+    z = 6 * torch.randn(50, 1000, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(BadInput, match="returns probabilities"):
+        checked_logits(lambda x: z.to(dtype).softmax(1), torch.zeros(50, 1), z.argmax(1), 50, probe=False)
+
+
+@pytest.mark.parametrize("kind", LOGITS)
+def test_logits_that_look_like_scores_pass(robust_model: nn.Module, few: Samples, kind: str) -> None:
+    with warnings.catch_warnings(action="error"):
+        evaluate(lambda x: LOGITS[kind](robust_model(x)), few)
+
+
+def test_scores_whose_origin_cannot_be_seen_are_told(robust_model: nn.Module, few: Samples) -> None:
+    with pytest.warns(MaskedGradients, match=r"all outputs of the model lie in \[0, 1\]"):
+        evaluate(lambda x: robust_model(x).detach().sigmoid(), few)
 
 
 def noise_beyond_the_first_two(model: nn.Module, first: Tensor, x: Tensor) -> Tensor:

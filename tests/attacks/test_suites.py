@@ -2,24 +2,43 @@ from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seasoning.attacks import SUITES, apgd, describe, fab, square, strongest, suite_attack
 from seasoning.attacks.worst_case import members
+from seasoning.data import Samples
 from seasoning.errors import BadInput, UnknownName
-from seasoning.threat import NORMS
+from seasoning.threat import NORMS, Norm, Threat
 
 
-def test_the_default_protocol_is_the_papers() -> None:
+RADII: dict[Norm, float] = {"linf": 0.1, "l2": 0.5, "l1": 2.0}
+
+
+def test_the_default_protocol_is_the_papers_up_to_the_scale_of_logits_in_l1() -> None:
     options = {norm: suite_attack("default", norm).keywords for norm in NORMS}
     assert options["linf"] == options["l2"] == {"loss": "dlr", "steps": 40}
-    assert options["l1"] == {"loss": "ce", "steps": 40}
+    assert options["l1"] == {"loss": "scaled-ce", "steps": 40}
+    assert suite_attack("default", "l1", loss="ce").keywords == {"loss": "ce", "steps": 40, "targets": None}
 
 
-def test_the_strong_protocol_is_the_papers() -> None:
+def test_the_strong_protocol_is_the_papers_up_to_the_scale_of_logits_in_l1() -> None:
     options = {norm: suite_attack("strong", norm).keywords for norm in NORMS}
     assert options["linf"] == options["l2"] == {"loss": "targeted-dlr", "steps": 100, "restarts": 5}
-    assert options["l1"] == {"loss": "ce", "steps": 100, "restarts": 5}
+    assert options["l1"] == {"loss": "scaled-ce", "steps": 100, "restarts": 5}
+
+
+@pytest.mark.parametrize("factor", [2**-12, 2**12])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("suite", ["default", "thorough"])
+def test_the_scale_of_the_logits_does_not_matter(
+    robust_model: nn.Module, few: Samples, suite: str, norm: Norm, factor: float
+) -> None:
+    attack = suite_attack(suite, norm, steps=12)
+    measure = partial(attack, x=few.x, y=few.y, threat=Threat(norm, RADII[norm]), ids=few.ids)
+    expected, found = measure(robust_model), measure(lambda x: factor * robust_model(x))
+    assert 0.1 < float(expected.fooled.double().mean()) < 0.9
+    assert torch.equal(found.fooled, expected.fooled)
+    torch.testing.assert_close(found.x_adv, expected.x_adv, rtol=0, atol=1e-4)
 
 
 def test_every_suite_has_every_norm() -> None:

@@ -120,6 +120,8 @@ class Climb:
         logits, label = asked.model(x), torch.tensor([asked.label])
         if asked.loss == "ce":
             loss = losses.cross_entropy(logits, label)
+        elif asked.loss == "scaled-ce":
+            loss = losses.cross_entropy(3 * logits / self.clean.std(), label)
         elif asked.loss == "dlr":
             loss = losses.dlr(logits, label)
         elif asked.loss == "kl":

@@ -14,7 +14,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seasoning import losses
 from seasoning.attacks.active_set import Problem, Score, climb_all
 from seasoning.attacks.apgd_step import Ascent, Schedule
 from seasoning.attacks.base import AttackResult, Classifier
@@ -29,15 +28,14 @@ from seasoning.attacks.checks import (
 from seasoning.attacks.outputs import checked_logits
 from seasoning.errors import BadInput, UnknownName
 from seasoning.geometry import BALLS, distance
+from seasoning.losses import ATTACK_LOSSES, AttackLoss
 from seasoning.noise import sample_noise
 from seasoning.threat import Norm, Threat
 
 
 __all__ = ["LOSSES", "PRECISIONS", "apgd"]
 
-LOSSES = ("ce", "kl", "dlr", "targeted-ce", "targeted-dlr")
-_WANT_CLEAN = ("kl", "targeted-ce", "targeted-dlr")
-
+LOSSES = tuple(ATTACK_LOSSES)
 PRECISIONS = ("full", "bf16")
 _MOST_TARGETS = 9
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -80,8 +78,9 @@ def apgd(
         x: Images, `(B, C, H, W)` in [0, 1].
         y: Classes, `(B,)`; with `best_loss` and `"ce"` or `"kl"` also soft labels, `(B, K)`.
         threat: Norm and radius.
-        loss: `"ce"`, `"kl"`, `"dlr"`, `"targeted-ce"`, `"targeted-dlr"`, or a function of logits and labels that gives
-            one loss for each sample.
+        loss: `"ce"`, `"scaled-ce"`, `"kl"`, `"dlr"`, `"targeted-ce"`, `"targeted-dlr"`, or a function of logits and
+            labels that gives one loss for each sample. The cross-entropy of `"ce"` is weak where logits are very small
+            or very large; `"scaled-ce"` and the DLR losses do not depend on their scale.
         steps: Gradients for each restart and target, at least 1.
         restarts: Random starts; a start that fooled a sample ends its attack.
         targets: For targeted losses, how many of the strongest other classes every restart tries, 9 at most; by default
@@ -121,20 +120,20 @@ def apgd(
     _check_options(loss, steps, restarts, targets, precision, y, best_loss)
     if start is not None:
         _check_start(start, x, threat, loss, restarts)
-    device = device_of(model, x)
+    asked, device = _named(loss), device_of(model, x)
     y = y.to(device) if y.dim() == 2 else y.to(device).long()
     labels = y if y.dim() == 1 else y.argmax(1)
     with evaluation_mode(model) if not best_loss else nullcontext():
         checked = clean is not None
         # Training saves this pass, which would also touch running statistics, where the loss does not ask for it.
-        if clean is None and (not best_loss or loss in _WANT_CLEAN):
+        if clean is None and (not best_loss or asked.takes != ("labels",)):
             clean = checked_logits(model, x, y, slots, probe=not best_loss)
         clean = None if clean is None else clean.detach().to(device=device, dtype=x.dtype)
         wrong = torch.zeros_like(labels, dtype=torch.bool)
         if clean is not None and not best_loss:
             wrong = clean.argmax(1) != labels
         found = _nothing_found(x, wrong, checked=clean is not None and not checked)
-        score, runs = _score(loss, clean, y, labels, restarts, targets)
+        score, runs = _score(asked, clean, y, labels, restarts, targets)
         phases = _phases(steps) if threat.norm == "l1" and not best_loss and start is None else [(1.0, steps)]
         problem = Problem(
             model=model if precision == "full" else partial(_in_bf16, model),
@@ -160,18 +159,30 @@ def apgd(
     return AttackResult(*(column.to(x.device) for column in result))
 
 
+def _named(loss: Loss) -> AttackLoss:
+    """The loss of a name, or one of the caller's own, which may take soft labels.
+
+    Raises:
+        UnknownName: there is no such loss.
+    """
+    if not isinstance(loss, str):
+        return AttackLoss(loss, ("labels",), soft=True)
+    if loss not in ATTACK_LOSSES:
+        raise UnknownName("loss", loss, LOSSES)
+    return ATTACK_LOSSES[loss]
+
+
 def _check_options(
     loss: Loss, steps: int, restarts: int, targets: int | None, precision: str, y: Tensor, best_loss: bool
 ) -> None:
-    if isinstance(loss, str) and loss not in LOSSES:
-        raise UnknownName("loss", loss, LOSSES)
+    asked = _named(loss)
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     if steps < 1 or restarts < 1:
         raise BadInput(f"steps={steps}, restarts={restarts}: expected at least 1 of each")
-    if targets is not None and (not 1 <= targets <= _MOST_TARGETS or loss not in ("targeted-ce", "targeted-dlr")):
+    if targets is not None and (not 1 <= targets <= _MOST_TARGETS or "target" not in asked.takes):
         raise BadInput(f"targets={targets} with loss {loss!r}: expected 1 to {_MOST_TARGETS}, and a targeted loss")
-    if y.dim() == 2 and not (best_loss and (callable(loss) or loss in ("ce", "kl"))):
+    if y.dim() == 2 and not (best_loss and asked.soft):
         raise BadInput("soft labels (B, K) serve only best_loss=True with loss='ce' or 'kl': give classes (B,)")
 
 
@@ -179,13 +190,15 @@ def _check_start(start: Tensor, x: Tensor, threat: Threat, loss: Loss, restarts:
     if start.shape != x.shape or start.dtype != x.dtype:
         given, wanted = (f"{tuple(each.shape)} and type {each.dtype}" for each in (start, x))
         raise BadInput(f"a start of shape {given} for images of shape {wanted}: give the same")
-    if restarts > 1 and loss not in ("targeted-ce", "targeted-dlr"):
+    takes = _named(loss).takes
+    if restarts > 1 and "target" not in takes:
         raise BadInput(f"restarts={restarts} from one start would all be the same: leave out one of the two")
     away = distance(start, x, threat.norm)
     if not bool(((away <= threat.eps * (1 + 1e-4) + 1e-6) & ((start >= 0) & (start <= 1)).flatten(1).all(1)).all()):
         raise BadInput(f"the start leaves {threat} or [0, 1]: project it first")
-    if loss == "kl" and bool((away == 0).any()):
-        raise BadInput("loss 'kl' has a zero gradient at the clean image: start elsewhere, or leave out start")
+    # What is only compared with the clean prediction is at its minimum there.
+    if takes == ("clean",) and bool((away == 0).any()):
+        raise BadInput(f"loss {loss!r} has a zero gradient at the clean image: start elsewhere, or leave out start")
 
 
 def _in_bf16(model: Classifier, x: Tensor) -> Tensor:
@@ -203,20 +216,13 @@ def _nothing_found(x: Tensor, wrong: Tensor, checked: bool) -> AttackResult:
 
 
 def _score(
-    loss: Loss, clean: Tensor | None, y: Tensor, labels: Tensor, restarts: int, targets: int | None
+    loss: AttackLoss, clean: Tensor | None, y: Tensor, labels: Tensor, restarts: int, targets: int | None
 ) -> tuple[Score, int]:
     """The loss to raise, and the number of runs: restarts, times the target classes; `clean` are logits."""
-    if callable(loss):
-        own = loss
-        return lambda logits, rows, run: own(logits, y[rows]), restarts
-    if loss in ("ce", "dlr"):
-        untargeted = losses.cross_entropy if loss == "ce" else losses.dlr
-        return lambda logits, rows, run: untargeted(logits, y[rows]), restarts
+    if loss.takes == ("labels",):
+        return lambda logits, rows, run: loss.function(logits, y[rows]), restarts
     if clean is None:
-        raise RuntimeError(f"loss {loss!r} without clean logits")
-    if loss == "kl":
-        return lambda logits, rows, run: losses.kl_divergence(logits, clean[rows]), restarts
-    targeted = losses.targeted_cross_entropy if loss == "targeted-ce" else losses.targeted_dlr
+        raise RuntimeError(f"a loss of {', '.join(loss.takes)} without clean logits")
     others = clean.scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)
     most = clean.shape[1] - 1
     ranks = [
@@ -225,7 +231,12 @@ def _score(
         for rank in ([restart % most] if targets is None else range(min(targets, most)))
     ]
     rank_of = torch.tensor(ranks, device=clean.device)
-    return lambda logits, rows, run: targeted(logits, labels[rows], others[rows, rank_of[run]]), len(ranks)
+
+    def score(logits: Tensor, rows: Tensor, run: Tensor) -> Tensor:
+        columns = {"labels": y[rows], "clean": clean[rows], "target": others[rows, rank_of[run]]}
+        return loss.function(logits, *(columns[name] for name in loss.takes))
+
+    return score, len(ranks)
 
 
 def _phases(steps: int) -> Sequence[tuple[float, int]]:

@@ -1,17 +1,25 @@
 """What a model answers: whether its outputs are logits, and whether an outcome can rest on them."""
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from seasoning.attacks.base import Classifier
-from seasoning.attacks.checks import BatchDependent, Randomised, check_shape, device_of, in_batches
+from seasoning.attacks.checks import BatchDependent, MaskedGradients, Randomised, check_shape, device_of, in_batches
 from seasoning.errors import BadInput
 
 
 __all__ = ["check_logits", "checked_logits"]
 
+# Operations whose outputs are no logits, and those after which they still are none: casts, shapes, factors and sums.
+_SCORES = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Hardsigmoid": "sigmoid"}
+_UNCHANGING = (
+    *("Mul", "Div", "ToCopy", "Clone", "Alias", "View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze"),
+    *("Slice", "Select", "Transpose", "T", "Permute", "Clamp", "Expand"),
+)
+_SUMS = ("Add", "Mean", "Sum", "Stack", "Cat")
 # The probe passes so many images again, in groups of these sizes.
 _PROBED = 32
 _GROUPS = (2, 3, 5, 8, 14)
@@ -51,16 +59,64 @@ def checked_logits(model: Classifier, x: Tensor, y: Tensor, batch_size: int, *, 
 
     Raises:
         BadInput: the outputs are no logits of the labels' classes.
+
+    Warns:
+        MaskedGradients: all outputs lie in [0, 1], and whether they are logits cannot be told.
+        BatchDependent, Randomised: as the probe finds.
     """
     device = device_of(model, x)
     logits = in_batches(model, x, batch_size, device)
     check_logits(logits, y.to(device))
-    sums = logits.sum(1)
-    if bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-4).all()):
-        raise BadInput("the model returns probabilities: expected logits; remove its softmax")
+    _refuse_probabilities(logits)
     if probe:
+        _refuse_scores(model, x[:2].to(device), logits)
         _probe(model, x, logits, batch_size, device)
     return logits.to(x.device)
+
+
+def _refuse_probabilities(logits: Tensor) -> None:
+    """Refuse rows of numbers that are not negative and sum to 1 or to 100, up to the rounding of their precision."""
+    if not bool((logits >= 0).all()):
+        return
+    sums = logits.double().sum(1)
+    for whole, name in ((1, "probabilities"), (100, "percents")):
+        if bool(((sums / whole - 1).abs() <= max(1e-4, 2 * resolution(logits))).all()):
+            raise BadInput(f"the model returns {name}: expected logits; remove its softmax")
+
+
+def _refuse_scores(model: Classifier, images: Tensor, logits: Tensor) -> None:
+    """Refuse what a sigmoid or a softmax made, where the last operations of the model say so; warn where it may be.
+
+    Outputs that are never negative may well be logits, so their values alone are not enough.
+    """
+    if not bool((logits >= 0).all()):
+        return
+    try:
+        with torch.enable_grad():
+            graph = model(images.clone().requires_grad_()).grad_fn
+    except RuntimeError:  # a model that cannot be differentiated
+        graph = None
+    kind = _scores_of(graph)
+    if kind is not None:
+        raise BadInput(f"the model returns the scores of a {kind}: expected logits; remove it from the model")
+    if (graph is None or "Compiled" in graph.name()) and bool((logits <= 1).all()):
+        warnings.warn(
+            "all outputs of the model lie in [0, 1]: if they are scores, such as those of a sigmoid, an attack on them "
+            "is weak and robust accuracy is overstated; give the logits instead",
+            MaskedGradients,
+            stacklevel=4,
+        )
+
+
+def _scores_of(node: Any) -> str | None:
+    """What made the outputs of a node of a graph if that is known to give scores: `"softmax"` or `"sigmoid"`."""
+    name = "" if node is None else str(node.name()).rstrip("0123456789").removesuffix("Backward")
+    if name in _SCORES:
+        return _SCORES[name]
+    before = [each for each, _ in node.next_functions if each is not None] if name else []
+    through = name in _SUMS or (name in _UNCHANGING and len(before) == 1)
+    kinds = {_scores_of(each) for each in before} if through else set()
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def _probe(model: Classifier, x: Tensor, clean: Tensor, batch_size: int, device: torch.device) -> None:
