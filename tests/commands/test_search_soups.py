@@ -15,7 +15,7 @@ from seasoning.commands.search import run_plan
 from seasoning.commands.search_data import load_tasks, open_sets
 from seasoning.commands.search_soups import live_model, network_of, read_ingredients
 from seasoning.config.search import SearchPlan, make_plan
-from seasoning.errors import BadInput, Mismatch
+from seasoning.errors import BadInput, Mismatch, RunConflict
 from seasoning.models import build_model
 
 
@@ -149,3 +149,29 @@ def test_equal_ingredients_have_a_place_each_on_the_page(tmp_path: Path, nominal
     (answer,) = run_plan(plan_of(files), tmp_path / "run").answers
     assert {each.judged.whole for each in (*answer.chosen, *answer.ingredients)} == {answer.chosen[0].judged.whole}
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_outcomes_of_other_code_or_constants_are_not_taken_over(
+    tmp_path: Path, nominal_state: State, robust_state: State
+) -> None:
+    def run(files: dict[str, str], architecture: str) -> None:
+        run_plan(plan_of(files, architecture=architecture), tmp_path / "run")
+
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "sizes.py").write_text("SCALE = 1")
+    (tmp_path / "own" / "net.py").write_text(
+        "import sizes\nfrom seasoning.models.resnet import resnet_small\n"
+        "def build(num_classes):\n    net = resnet_small(num_classes=num_classes)\n"
+        "    net.scale = sizes.SCALE\n    return net\n"
+    )
+    states, name = {"a": nominal_state, "b": robust_state}, f"{tmp_path / 'own' / 'net.py'}:build"
+    files = {key: written(tmp_path, key, state, "metadata", torch.float32) for key, state in states.items()}
+    run(files, name)
+    run(files, name)
+    (tmp_path / "own" / "sizes.py").write_text("SCALE = 2")
+    with pytest.raises(RunConflict, match="holds outcomes of another network"):
+        run(files, name)
+    (tmp_path / "own" / "sizes.py").write_text("SCALE = 1")
+    moved = {key: written(tmp_path, key, state, "metadata", torch.float32, mean=0.5) for key, state in states.items()}
+    with pytest.raises(RunConflict, match="holds outcomes of another network"):
+        run(moved, name)

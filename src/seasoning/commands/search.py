@@ -212,6 +212,7 @@ def _network_note(plan: SearchPlan, model: PixelClassifier, sets: Sets) -> Netwo
         classes=len(sets.classes),
         mean=model.constants.mean,
         std=model.constants.std,
+        code=model.code,
     )
 
 
@@ -221,9 +222,9 @@ def _own(store: Store, network: NetworkNote) -> None:
     if there is None and store.measurements():
         raise RunConflict("the folder holds outcomes of something else, which these would blur: choose another --out")
     if there is not None and there.network != network:
-        raise RunConflict(
-            f"the folder holds outcomes of another network ({there.network}), not {network}: choose another --out"
-        )
+        kept, ours = there.network.model_dump(), network.model_dump()
+        unlike = "; ".join(f"{name}: {kept[name]}, not {ours[name]}" for name in kept if kept[name] != ours[name])
+        raise RunConflict(f"the folder holds outcomes of another network ({unlike}): choose another --out")
 
 
 def _record(

@@ -52,13 +52,14 @@ class IngredientNote(Spec):
 
 
 class NetworkNote(Spec):
-    """The network that all soups of a folder are put into; `options` in words."""
+    """The network that all soups of a folder are put into; `options` in words, `code` of one from somebody's file."""
 
     architecture: str
     options: dict[str, str]
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    code: str = ""
 
 
 class PartsNote(Spec):
