@@ -61,9 +61,8 @@ def check_checkpoints(
         constants = ingredients.agreed()
     except Mismatch:
         return found()  # which says so
-    samples = training_images(data)
+    network, samples = network_for(architecture, training_images(data), options, constants)
     rows = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:_IMAGES]
-    network = network_for(architecture, samples, options, constants)
     return found(loss=partial(_mean_loss, network, samples.take(rows, "few")))
 
 

@@ -11,10 +11,10 @@ import torch
 
 from seasoning import metrics, statistics
 from seasoning.attacks import Attack, suite_attack
-from seasoning.checkpoints.constants import alike
+from seasoning.checkpoints.constants import Constants, alike
 from seasoning.checkpoints.load import fingerprint, load_ingredient
 from seasoning.checkpoints.provenance import constants_of, images_used
-from seasoning.commands.data import view_of
+from seasoning.commands.data import build_for, seen_by, view_of
 from seasoning.config.evaluate import EvaluateSpec
 from seasoning.config.run_record import read_record
 from seasoning.data import Samples
@@ -24,7 +24,7 @@ from seasoning.data.sources import Used
 from seasoning.errors import BadInput, Mismatch, RunConflict
 from seasoning.evaluation.measure import measure, measurement
 from seasoning.evaluation.progress import Meter, Watch
-from seasoning.models import PixelClassifier, build_model
+from seasoning.models import PixelClassifier
 from seasoning.models.probe import pick_device
 from seasoning.outcomes import ModelKey, Outcomes
 from seasoning.report import CLEAN, Row, Table
@@ -109,15 +109,13 @@ def evaluate_sets(source: str | Path, spec: EvaluateSpec, folder: Path, *, watch
     _require_one_model(opened, bool(attacks))
     network = spec.network
     given = None if network.mean is None or network.std is None else (network.mean, network.std)
-    mean, std = _constants(source, given)
-    model = build_model(
+    model = build_for(
         network.architecture,
-        num_classes=opened[0].outputs,
-        in_chans=opened[0].channels,
+        network.options,
+        outputs=opened[0].outputs,
+        channels=opened[0].channels,
         state=load_ingredient(source),
-        mean=mean,
-        std=std,
-        **network.options,
+        constants=_constants(source, given),
     )
     key = ModelKey.of([_identity(model, network.architecture, network.options)], [1.0])
     model.to(pick_device(spec.device))
@@ -131,7 +129,7 @@ def evaluate_sets(source: str | Path, spec: EvaluateSpec, folder: Path, *, watch
         results = []
         while opened:
             each = opened.pop(0)  # what it lists is let go of before the next one
-            samples = each.read(view_of(model))
+            samples = seen_by(model, each.read(view_of(model)))
             samples = samples if spec.batch_size is None else replace(samples, batch_size=spec.batch_size)
             ask = partial(_measured, store, meter, key, model, samples, spec.seed)
             results.append(_result(each, samples, ask, attacks))
@@ -229,13 +227,11 @@ def _reading(source: str | Path, spec: EvaluateSpec) -> ReadOptions:
     )
 
 
-def _constants(
-    source: str | Path, given: tuple[tuple[float, ...], tuple[float, ...]] | None
-) -> tuple[tuple[float, ...], tuple[float, ...]] | tuple[None, None]:
+def _constants(source: str | Path, given: tuple[tuple[float, ...], tuple[float, ...]] | None) -> Constants | None:
     """By what images are normalized: what the caller says, else what the checkpoint's file says of itself."""
     told = constants_of([source])
     if told is None:
-        return given or (None, None)
+        return None if given is None else Constants(*given)
     if given is not None and not all(map(alike, told, given)):
         raise Mismatch(
             f"{source} was trained with normalization mean {list(told.mean)} and std {list(told.std)}: "

@@ -68,8 +68,7 @@ def make_soup(
     constants = ingredients.agreed()
     # The statistics are replaced; those mixed here only freeze the network that attacks climb.
     mixed = mix(ingredients.states, weights, policy="geometric", names=ingredients.names)
-    samples = training_images(data)
-    model = network_for(architecture, samples, options, constants)
+    model, samples = network_for(architecture, training_images(data), options, constants)
     model.load(mixed)
     calibrate(model, samples, threats, seed=seed)
     marks = [fingerprint(checkpoint) for checkpoint in ingredients.checkpoints]

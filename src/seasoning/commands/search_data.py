@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from seasoning.checkpoints.provenance import images_used
+from seasoning.commands.data import in_grey
 from seasoning.config.search import SearchPlan
 from seasoning.data import SOURCES, Samples, apply_shift
 from seasoning.data.catalogue import FACTS
@@ -282,6 +283,8 @@ def _read(
         rows = np.flatnonzero(np.isin(ids, wanted)).tolist()
         read = opened.read(photo, rows=rows, cache=cache, known=known.of(opened, photo))
         known.keep(opened, photo, rows, read)
+        if opened.channels > 1 and plan.network.options.get("in_chans") == 1:
+            read = in_grey(read)
         samples = _numbered(opened, read, classes)
         samples = replace(samples, name=str(Task.parse(name).on(what)), batch_size=plan.batch_size)
         return Part(samples, samples.fingerprint())

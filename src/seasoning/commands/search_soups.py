@@ -10,13 +10,14 @@ from seasoning.attacks import Attack, suite_attack
 from seasoning.checkpoints.constants import Constants, agreed
 from seasoning.checkpoints.ingredients import load_ingredients
 from seasoning.checkpoints.load import State, fingerprint, is_there
+from seasoning.commands.data import build_for
 from seasoning.commands.search_data import OpenTask, Part, Sets
 from seasoning.config.search import SearchPlan, points_of
 from seasoning.config.sections import AttackSection
 from seasoning.errors import BadInput
 from seasoning.evaluation.live_soup import LiveSoup
 from seasoning.evaluation.measure import measure, measurement
-from seasoning.models import PixelClassifier, build_model
+from seasoning.models import PixelClassifier
 from seasoning.models.probe import pick_device, require_takes
 from seasoning.outcomes import Measurement, ModelKey, Outcomes, concatenate
 from seasoning.soup import Ensemble, check_mixable
@@ -74,15 +75,13 @@ def network_of(plan: SearchPlan, sets: Sets, state: State) -> PixelClassifier:
     network = plan.network
     given = None if network.mean is None or network.std is None else Constants(network.mean, network.std)
     said = load_ingredients(list(plan.ingredients.values()), list(plan.ingredients)).agreed()
-    constants = agreed([("what the ingredients say", said), ("the plan", given)])
-    return build_model(
+    return build_for(
         network.architecture,
-        num_classes=len(sets.classes),
-        in_chans=sets.channels,
+        network.options,
+        outputs=len(sets.classes),
+        channels=sets.channels,
         state=state,
-        mean=constants and constants.mean,
-        std=constants and constants.std,
-        **network.options,
+        constants=agreed([("what the ingredients say", said), ("the plan", given)]),
     )
 
 
@@ -97,8 +96,8 @@ def live_model(
     """
     by_shape = {task.selection.samples.x.shape[1:]: task.selection.samples for task in tasks.values()}
     for samples in by_shape.values():
-        remedy = "bring the images to its size"
-        require_takes(model, samples.images(slice(0, 1)), plan.network.architecture, remedy)
+        name = f"architecture {plan.network.architecture!r}"
+        require_takes(model, samples.images(slice(0, 1)), name, "bring the images to its size")
     live = LiveSoup(model, states, list(plan.ingredients), plan.batch_norm)
     model.to(pick_device(None))
     return live

@@ -330,7 +330,8 @@ def _network(spec: RecipeSpec, samples: Samples, init: Path | None) -> tuple[Pix
             std=std,
             **{"in_chans": samples.x.shape[1], **spec.network.options},
         )
-    require_takes(model, samples.images(slice(2)), spec.network.architecture, "choose another, or other images")
+    name = f"architecture {spec.network.architecture!r}"
+    require_takes(model, samples.images(slice(2)), name, "choose another, or other images")
     return model, None if state is None else fingerprint(state)
 
 

@@ -27,7 +27,9 @@ _log = logging.getLogger(__name__)
 class PixelClassifier(nn.Module):
     """A network behind its normalization: images in [0, 1] to logits.
 
-    The constants are no part of the state, so `network.state_dict()` has the architecture's own names.
+    The constants are no part of the state, so `network.state_dict()` has the architecture's own names. What
+    `build_model` knows of the images is kept: their `channels` and their `image_size`, height and width, where it was
+    told or the network says it, and whether the network takes `any_size`.
 
     Args:
         network: Normalized images to logits.
@@ -42,6 +44,9 @@ class PixelClassifier(nn.Module):
     def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], code: str = "") -> None:
         super().__init__()
         self.network, self.code = network, code
+        self.channels: int | None = None
+        self.image_size: tuple[int, int] | None = None
+        self.any_size = False
         self._built_with = Constants(mean, std)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
@@ -123,6 +128,8 @@ def build_model(
         network = _from_timm(name, num_classes, options)
         own = _normalization(network, options.get("in_chans"))
         model = PixelClassifier(network, *_chosen(*own, mean, std, len(own[0])))
+    model.channels = options.get("in_chans")
+    model.image_size, model.any_size = _image_size(model.network, options.get("img_size"))
     model.eval()
     if state is None:
         return model
@@ -141,9 +148,25 @@ def _from_timm(name: str, num_classes: int, options: dict[str, Any]) -> nn.Modul
         raise UnknownName("architecture", name, timm.list_models())
     try:
         network: nn.Module = timm.create_model(name, num_classes=num_classes, **options)
-    except TypeError as error:
+    # What impossible options make of somebody else's code is not to be foretold.
+    except Exception as error:
         raise BadInput(f"architecture {name!r} with options {sorted(options)}: {error}") from error
     return network
+
+
+def _image_size(network: nn.Module, given: Any) -> tuple[tuple[int, int] | None, bool]:
+    """Height and width of the images that a network was built for, and whether it takes others as well.
+
+    timm keeps an option of the size in the network, not in its configuration.
+    """
+    patches = getattr(network, "patch_embed", None)
+    size = given or getattr(patches, "img_size", None) or getattr(network, "img_size", None)
+    any_size = getattr(patches, "strict_img_size", True) is False
+    if isinstance(size, int):
+        return (size, size), any_size
+    if isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(each, int) for each in size):
+        return (size[0], size[1]), any_size
+    return None, any_size
 
 
 def _normalization(network: nn.Module, channels: int | None) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -9,13 +9,13 @@ from seasoning.errors import BadInput, SeasoningError
 __all__ = ["pick_device", "require_takes"]
 
 
-def require_takes(model: nn.Module, images: Tensor, architecture: str, remedy: str) -> None:
+def require_takes(model: nn.Module, images: Tensor, name: str, remedy: str) -> None:
     """Refuse images that a network does not take.
 
     Args:
         model: Images in [0, 1] to logits.
         images: A few, `(B, C, H, W)`.
-        architecture: What errors call the network.
+        name: What errors call the network.
         remedy: What errors say can be done, such as `"choose another, such as resnet_small"`.
 
     Raises:
@@ -27,9 +27,7 @@ def require_takes(model: nn.Module, images: Tensor, architecture: str, remedy: s
     except SeasoningError:
         raise  # of the network, whatever the images
     except (AssertionError, RuntimeError, ValueError) as error:
-        raise BadInput(
-            f"architecture {architecture!r} does not take images of shape {tuple(images.shape[1:])} ({error}): {remedy}"
-        ) from error
+        raise BadInput(f"{name} does not take images of shape {tuple(images.shape[1:])} ({error}): {remedy}") from error
 
 
 def pick_device(name: str | None) -> torch.device:
