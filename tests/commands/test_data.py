@@ -14,8 +14,10 @@ from seasoning.commands.check import check_checkpoints
 from seasoning.commands.data import build_for, in_grey, seen_by, view_of
 from seasoning.commands.evaluate import SetResult, evaluate_sets
 from seasoning.commands.mix import make_soup
-from seasoning.commands.search import search
+from seasoning.commands.search import run_plan
+from seasoning.config.evaluate import EvaluateSpec
 from seasoning.config.search import make_plan
+from seasoning.config.sections import NetworkSection
 from seasoning.data import Samples
 from seasoning.errors import BadInput, Mismatch
 from seasoning.models import PixelClassifier, build_model
@@ -53,13 +55,9 @@ def grey_network(path: Path) -> PixelClassifier:
 def evaluated(checkpoint: Path, data: Path, folder: Path, **options: Any) -> SetResult:
     (result,) = evaluate_sets(
         checkpoint,
-        architecture="resnet_small",
-        data=[str(data)],
-        threats=[],
-        suite="default",
-        folder=folder,
+        EvaluateSpec(network=NetworkSection(architecture="resnet_small", options=options), data=(str(data),)),
+        folder,
         watch=lambda doing, done, total: None,
-        options=options,
     )
     return result
 
@@ -103,7 +101,7 @@ def test_searching_mixing_and_checking_see_them_so_too(tmp_path: Path) -> None:
         | {"ingredients": {path.name: str(path) for path in paths}, "data": {"pets": str(data)}}
         | {"shots": 6, "strategy": "uniform", "space": {"step": 0.5}}
     )
-    (answer,) = search(plan, tmp_path / "run", watch=lambda doing, done, total: None, say=print).answers
+    (answer,) = run_plan(plan, tmp_path / "run").answers
     alone = evaluated(tmp_path / "a", data, tmp_path / "alone", in_chans=1).lines["clean"].estimate.value
     assert answer.ingredients[0].judged.whole.value == pytest.approx(alone)
 

@@ -95,19 +95,20 @@ def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
     return [(each["mean"], each["std"]) for each in found.values() if len(each) == 2]
 
 
-def carried(state: State, own: Collection[str] | None = None) -> Constants | None:
+def carried(state: State, own: Collection[str] | None = None, given: Constants | None = None) -> Constants | None:
     """The constants that a checkpoint holds as tensors.
 
     Args:
         state: Names and tensors of the checkpoint.
         own: Names that are the network's own, where the network is known: these do not count, and every other tensor
             of such a name is a constant. Without it, only a mean beside a standard deviation is.
+        given: What the caller says, with `own`: taken where the checkpoint says the same in units of 255.
 
     Raises:
         Mismatch: with `own`, only one of the two is there; several differ, or they are impossible.
     """
     if own is not None:
-        return _beside(state, own)
+        return _beside(state, own, given)
     for mean, std in pairs(state):
         values = [state[name] for name in (mean, std)]
         if all(map(is_short, values)):
@@ -122,7 +123,7 @@ def is_short(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and 1 <= tensor.numel() <= _MOST_CHANNELS
 
 
-def _beside(state: State, own: Collection[str]) -> Constants | None:
+def _beside(state: State, own: Collection[str], given: Constants | None) -> Constants | None:
     found: dict[str, tuple[str, tuple[float, ...]]] = {}
     for name in state:
         kind = None if name in own else kind_of(name)
@@ -138,7 +139,10 @@ def _beside(state: State, own: Collection[str]) -> Constants | None:
         raise Mismatch(f"the checkpoint holds a normalization {kind} ({name!r}) and no {other}")
     if not found:
         return None
-    return sound(Constants(found["mean"][1], found["std"][1]), "the checkpoint's normalization")
+    constants = Constants(found["mean"][1], found["std"][1])
+    if given is not None and in_units_of_255(constants) and _same(_scaled(constants), given):
+        return given
+    return sound(constants, "the checkpoint's normalization")
 
 
 def said_in(entries: Mapping[str, Any]) -> Constants | None:
@@ -165,9 +169,10 @@ def sound(constants: Constants, what: str) -> Constants:
     if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
         raise Mismatch(f"{what} is impossible: mean {_listed(mean)}, std {_listed(std)}")
     if in_units_of_255(constants):
+        numbers = [",".join(f"{value:.4g}" for value in values) for values in _scaled(constants)]
         raise Mismatch(
-            f"{what} is mean {_listed(mean)}, std {_listed(std)}, which is meant for pixels of 0 to 255; here they lie "
-            f"in [0, 1]: {_suggested(constants)}"
+            f"{what}, mean {_listed(mean)} and std {_listed(std)}, is for pixels of 0 to 255, and here they lie in "
+            f"[0, 1]: if that is meant, say mean {numbers[0]} and std {numbers[1]} (--mean, --std)"
         )
     return constants
 
@@ -177,10 +182,36 @@ def in_units_of_255(constants: Constants) -> bool:
     return max(*constants.mean, *constants.std) > 1
 
 
-def _suggested(constants: Constants) -> str:
-    """What to say instead of constants in units of 255."""
-    mean, std = (",".join(f"{value / 255:.4g}" for value in values) for values in constants)
-    return f"say --mean {mean} --std {std} if that is what it was trained with"
+def settled(told: Constants | None, given: Constants | None, who: str) -> Constants | None:
+    """By what images are normalized: what a checkpoint says, else what the caller says; `None` where neither does.
+
+    Args:
+        told: By the checkpoint. In units of 255, the caller has to say the same in units of 1.
+        given: By the caller.
+        who: The checkpoint, for the error.
+
+    Raises:
+        Mismatch: they differ, or are impossible.
+    """
+    if given is not None:
+        sound(given, "the normalization given")
+    if told is None or (given is not None and in_units_of_255(told) and _same(_scaled(told), given)):
+        return given
+    sound(told, f"the normalization of {who}")
+    if given is not None and not _same(told, given):
+        raise Mismatch(
+            f"{who} was trained with normalization mean {list(told.mean)} and std {list(told.std)}, not "
+            f"{list(given.mean)} and {list(given.std)}: leave mean and std out (--mean, --std)"
+        )
+    return told
+
+
+def _same(one: Constants, other: Constants) -> bool:
+    return all(map(alike, one, other))
+
+
+def _scaled(constants: Constants) -> Constants:
+    return Constants(*(tuple(value / 255 for value in values) for values in constants))
 
 
 def _values(tensor: Tensor) -> tuple[float, ...]:

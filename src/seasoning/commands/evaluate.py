@@ -11,7 +11,7 @@ import torch
 
 from seasoning import metrics, statistics
 from seasoning.attacks import Attack, suite_attack
-from seasoning.checkpoints.constants import Constants, alike
+from seasoning.checkpoints.constants import Constants, settled
 from seasoning.checkpoints.load import fingerprint, load_ingredient
 from seasoning.checkpoints.provenance import constants_of, images_used
 from seasoning.commands.data import build_for, seen_by, view_of
@@ -21,7 +21,7 @@ from seasoning.data import Samples
 from seasoning.data.corrupted_sets import ALEXNET_ERRORS
 from seasoning.data.open import Opened, ReadOptions, open_data
 from seasoning.data.sources import Used
-from seasoning.errors import BadInput, Mismatch, RunConflict
+from seasoning.errors import BadInput, RunConflict
 from seasoning.evaluation.measure import measure, measurement
 from seasoning.evaluation.progress import Meter, Watch
 from seasoning.models import PixelClassifier
@@ -229,15 +229,7 @@ def _reading(source: str | Path, spec: EvaluateSpec) -> ReadOptions:
 
 def _constants(source: str | Path, given: tuple[tuple[float, ...], tuple[float, ...]] | None) -> Constants | None:
     """By what images are normalized: what the caller says, else what the checkpoint's file says of itself."""
-    told = constants_of([source])
-    if told is None:
-        return None if given is None else Constants(*given)
-    if given is not None and not all(map(alike, told, given)):
-        raise Mismatch(
-            f"{source} was trained with normalization mean {list(told.mean)} and std {list(told.std)}: "
-            "leave --mean and --std out"
-        )
-    return told
+    return settled(constants_of([source]), None if given is None else Constants(*given), str(source))
 
 
 def _measured(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from seasoning.attacks import Attack, suite_attack
-from seasoning.checkpoints.constants import Constants, agreed
+from seasoning.checkpoints.constants import Constants, settled
 from seasoning.checkpoints.ingredients import load_ingredients
 from seasoning.checkpoints.load import State, fingerprint, is_there
 from seasoning.commands.data import build_for
@@ -81,7 +81,7 @@ def network_of(plan: SearchPlan, sets: Sets, state: State) -> PixelClassifier:
         outputs=len(sets.classes),
         channels=sets.channels,
         state=state,
-        constants=agreed([("what the ingredients say", said), ("the plan", given)]),
+        constants=settled(said, given, "an ingredient"),
     )
 
 

@@ -49,7 +49,7 @@ class LiveSoup:
 
     def __init__(self, model: PixelClassifier, states: Sequence[State], names: Sequence[str], policy: str) -> None:
         self._model, self._names, self._policy = model, list(names), policy
-        carried = [carried_normalization(state, model.network) for state in states]
+        carried = [carried_normalization(state, model.network, model.given) for state in states]
         agreed(zip(names, carried, strict=True))
         # One that says how it normalizes images comes last: the model keeps that for every soup.
         for state, _ in sorted(zip(states, carried, strict=True), key=lambda each: each[1] is not None):

@@ -10,9 +10,9 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
-from seasoning.checkpoints.constants import Constants
+from seasoning.checkpoints.constants import Constants, sound
 from seasoning.checkpoints.load import State
-from seasoning.errors import BadInput, Mismatch, UnknownName
+from seasoning.errors import BadInput, Mismatch, SeasoningError, UnknownName
 from seasoning.models import resnet  # noqa: F401  registers our networks with timm
 from seasoning.models.from_file import is_file_name, network_from_file
 from seasoning.models.key_maps import carried_normalization, fitted
@@ -28,8 +28,8 @@ class PixelClassifier(nn.Module):
     """A network behind its normalization: images in [0, 1] to logits.
 
     The constants are no part of the state, so `network.state_dict()` has the architecture's own names. What
-    `build_model` knows of the images is kept: their `channels` and their `image_size`, height and width, where it was
-    told or the network says it, and whether the network takes `any_size`.
+    `build_model` knows of the images is kept: the constants that it was `given`, their `channels`, their `image_size`
+    (height and width, where it was told or the network says it), and whether the network takes `any_size`.
 
     Args:
         network: Normalized images to logits.
@@ -48,6 +48,7 @@ class PixelClassifier(nn.Module):
         self.image_size: tuple[int, int] | None = None
         self.any_size = False
         self._built_with = Constants(mean, std)
+        self.given: Constants | None = None
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
@@ -73,7 +74,7 @@ class PixelClassifier(nn.Module):
         Raises:
             Mismatch: they do not fit the architecture; the first differing tensor is named with both shapes.
         """
-        constants = carried_normalization(state, self.network)
+        constants = carried_normalization(state, self.network, self.given)
         tensors = fitted(state, self.network)
         self._normalize_by(constants or self._built_with)
         if constants is not None:
@@ -128,6 +129,8 @@ def build_model(
         network = _from_timm(name, num_classes, options)
         own = _normalization(network, options.get("in_chans"))
         model = PixelClassifier(network, *_chosen(*own, mean, std, len(own[0])))
+    if mean is not None and std is not None:
+        model.given = model.constants
     model.channels = options.get("in_chans")
     model.image_size, model.any_size = _image_size(model.network, options.get("img_size"))
     model.eval()
@@ -148,6 +151,8 @@ def _from_timm(name: str, num_classes: int, options: dict[str, Any]) -> nn.Modul
         raise UnknownName("architecture", name, timm.list_models())
     try:
         network: nn.Module = timm.create_model(name, num_classes=num_classes, **options)
+    except SeasoningError:
+        raise
     # What impossible options make of somebody else's code is not to be foretold.
     except Exception as error:
         raise BadInput(f"architecture {name!r} with options {sorted(options)}: {error}") from error
@@ -184,7 +189,7 @@ def _chosen(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
     channels: int | None,
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+) -> Constants:
     """The constants given, else the network's own; one number stands for every channel."""
     chosen = []
     for which, given, default in (("mean", mean, own_mean), ("std", std, own_std)):
@@ -196,4 +201,7 @@ def _chosen(
         if channels is not None and len(values) != channels:
             raise BadInput(f"normalization {which} {values} for images of {channels} channels")
         chosen.append(values)
-    return chosen[0], chosen[1]
+    try:
+        return sound(Constants(*chosen), "the normalization")
+    except Mismatch as error:
+        raise BadInput(str(error)) from error

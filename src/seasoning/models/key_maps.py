@@ -106,12 +106,13 @@ def adapt_keys(state: State, network: nn.Module) -> State:
     return adapted
 
 
-def carried_normalization(state: State, network: nn.Module) -> Constants | None:
+def carried_normalization(state: State, network: nn.Module, given: Constants | None = None) -> Constants | None:
     """Mean and standard deviation that a checkpoint holds beside the tensors of the network.
 
     Args:
         state: Names and tensors of the checkpoint.
         network: The network that is to take it; constants that are its own buffers do not count.
+        given: By what the caller says that it normalizes images.
 
     Returns:
         One number for each channel or one for all, or `None` where the checkpoint holds none.
@@ -120,7 +121,7 @@ def carried_normalization(state: State, network: nn.Module) -> Constants | None:
         Mismatch: only one of the two is there, several differ, or they are impossible.
     """
     ours = bare(network.state_dict())
-    return carried(state, {given for name, given in bare(state).items() if name in ours})
+    return carried(state, {own for name, own in bare(state).items() if name in ours}, given)
 
 
 def _beside(name: str) -> bool:
