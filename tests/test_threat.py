@@ -9,8 +9,19 @@ from seasoning.errors import BadInput, UnknownName
 from seasoning.threat import NORMS, Norm, Threat
 
 
-@given(st.sampled_from(NORMS), st.floats(min_value=0, allow_infinity=False, allow_nan=False))
-def test_text_reads_back_to_the_same_value(norm: Norm, eps: float) -> None:
+# Radii from here on are refused, since nobody means them.
+BEYOND: dict[Norm, float] = {"linf": 1.0, "l2": 64.0, "l1": math.inf}
+
+
+@given(
+    st.sampled_from(NORMS).flatmap(
+        lambda norm: st.tuples(
+            st.just(norm), st.floats(0, BEYOND[norm], exclude_max=True, allow_infinity=False, allow_nan=False)
+        )
+    )
+)
+def test_text_reads_back_to_the_same_value(allowed: tuple[Norm, float]) -> None:
+    norm, eps = allowed
     threat = Threat(norm, eps)
     assert Threat.parse(str(threat)) == threat
 
@@ -48,3 +59,26 @@ def test_radii_of_other_libraries_are_stored_alike() -> None:
 def test_a_radius_that_is_no_number_is_refused() -> None:
     with pytest.raises(BadInput, match="finite"):
         Threat("l2", math.nan)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("linf:8", "linf:8/255"),
+        ("linf:1", "linf:1/255"),
+        ("linf:0.999", None),
+        ("linf:255/255", "linf:1/255"),
+        ("linf:16.5", "linf:16.5/255"),
+        ("l2:128", "l2:128/255"),
+        ("l2:64", "l2:64/255"),
+        ("l2:5", None),
+        ("l1:255", None),
+    ],
+)
+def test_radii_in_levels_of_255_are_refused_with_what_is_meant(text: str, meant: str | None) -> None:
+    if meant is None:
+        assert str(Threat.parse(text)) == text
+        return
+    with pytest.raises(BadInput, match=rf"did you mean {meant}\?$"):
+        Threat.parse(text)
+    assert Threat.parse(meant).eps < 1

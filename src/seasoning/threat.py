@@ -12,6 +12,9 @@ __all__ = ["NORMS", "Norm", "Threat"]
 Norm = Literal["linf", "l2", "l1"]
 NORMS: tuple[Norm, ...] = get_args(Norm)
 
+# From here on a radius is meant in levels of 255. One of l_1 may be anything: 255 is usual for images of 224 pixels.
+_IN_LEVELS = {"linf": 1.0, "l2": 64.0}
+
 
 @dataclass(frozen=True, slots=True)
 class Threat:
@@ -23,7 +26,7 @@ class Threat:
 
     Raises:
         UnknownName: `norm` is none of the three.
-        BadInput: `eps` is negative, infinite or not a number.
+        BadInput: `eps` is negative, infinite or not a number, or so large that it can only be meant in levels of 255.
     """
 
     norm: Norm
@@ -36,6 +39,13 @@ class Threat:
         object.__setattr__(self, "eps", float(self.eps))
         if not (math.isfinite(self.eps) and self.eps >= 0):
             raise BadInput(f"threat radius {self.eps!r}: expected a finite number of at least 0, such as 8/255")
+        if self.eps >= _IN_LEVELS.get(self.norm, math.inf):
+            so_much = "covers the whole box" if self.norm == "linf" else "is beyond any in use"
+            given = repr(self.eps).removesuffix(".0")
+            raise BadInput(
+                f"threat {self.norm}:{given}: pixels are in [0, 1], where this radius {so_much}: "
+                f"did you mean {self.norm}:{given}/255?"
+            )
 
     @classmethod
     def parse(cls, text: str) -> "Threat":

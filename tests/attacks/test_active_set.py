@@ -99,7 +99,7 @@ def test_the_clean_check_is_one_pass_and_the_probe_is_not_counted() -> None:
 def test_training_takes_no_clean_pass_and_all_steps() -> None:
     model, x, y = problem(8)
     counter = Counter(model)
-    result = apgd(counter, x, y, Threat("linf", 5.0), steps=10, best_loss=True, batch_size=3)
+    result = apgd(counter, x, y, Threat("linf", 0.99), steps=10, best_loss=True, batch_size=3)
     assert (counter.forwards, counter.backwards, set(counter.sizes)) == (8 * 11, 8 * 10, {8})
     assert bool(result.fooled.all())
     assert bool((result.gradients == 10).all())
@@ -188,7 +188,7 @@ def test_no_find_of_bfloat16_counts_unconfirmed(size: int, active_set: bool) -> 
     assert safe.gradients.tolist() == [6] * 8
     assert safe.forwards.tolist() == [1 + 7 + 7] * 8
     torch.testing.assert_close(safe.x_adv, x)
-    found = attack(threat=Threat("linf", 2.0))
+    found = attack(threat=Threat("linf", 0.99))
     assert bool((model(found.x_adv).argmax(1) != y)[found.fooled].all())
 
 
