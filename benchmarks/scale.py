@@ -5,8 +5,8 @@ difference is robust accuracy minus that under the cross-entropy at scale 1, in 
 networks and radii; below zero the attack is stronger. Its 95 % interval is over the images: the mean of an image over
 seeds and radii is one value.
 
-    python benchmarks/scale.py
-    python benchmarks/scale.py --data path/to/cifar10
+    python -m benchmarks.scale
+    python -m benchmarks.scale --data path/to/cifar10
 """
 
 import argparse
@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from networks import KEPT, NETWORKS, bench, network
 from torch import Tensor, nn
 
+from benchmarks.networks import KEPT, NETWORKS, bench, network
 from seasoning.attacks import apgd
 from seasoning.checkpoints.load import load_ingredient, save_state
-from seasoning.commands.ingredients import settings_of
-from seasoning.config.base import RunSpec
+from seasoning.commands.train import settings_from
+from seasoning.config.train import asked_recipe
 from seasoning.data import Samples, load_source, split_samples
 from seasoning.losses import ATTACK_LOSSES, AttackLoss, cross_entropy, scaled_cross_entropy
 from seasoning.models import build_model
@@ -86,7 +86,7 @@ def of_digits(seeds: int) -> Iterator[tuple[str, nn.Module, Samples]]:
             if not path.exists():
                 later = nominal() if threat is None else adversarial(threat, TrainingAttack(steps=4))
                 objectives = [nominal()] * 8 + [later] * 6
-                settings = settings_of(RunSpec(), 0.1)
+                settings = settings_from(asked_recipe("digits/linf", None, [], smoke=False)[1])
                 trained = train(
                     model, parts["train"], objectives, lambda each: Scores(0.0), settings, seed=seed, device="cpu"
                 )

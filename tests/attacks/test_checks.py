@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from seasoning import geometry
 from seasoning.attacks import AttackResult, Classifier, MaskedGradients, apgd
-from seasoning.attacks.checks import evaluation_mode
+from seasoning.attacks.checks import check_threat, evaluation_mode
 from seasoning.data import Batch, Samples
 from seasoning.errors import BadInput
 from seasoning.evaluation.evaluator import evaluate
-from seasoning.threat import Threat
+from seasoning.threat import Norm, Threat
 
 
 def test_evaluation_mode_is_forced_and_every_mode_restored() -> None:
@@ -164,3 +164,19 @@ def test_attack_and_threat_go_together(robust_model: nn.Module, few: Samples) ->
         evaluate(robust_model, few, attack=partial(apgd, steps=2))
     with pytest.raises(BadInput, match="go together"):
         evaluate(robust_model, few, threat=Threat("linf", 0.1))
+
+
+@pytest.mark.parametrize(("norm", "order"), [("l2", 2), ("l1", 1)])
+def test_a_ball_that_covers_the_whole_box_is_refused(norm: Norm, order: int) -> None:
+    x = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    corners = [torch.where(image < 0.5, 1.0, 0.0) for image in x]
+    # The corner opposite to an image is the farthest point of the box.
+    farthest = sorted(float((corner - image).flatten().norm(order)) for corner, image in zip(corners, x, strict=True))[
+        2
+    ]
+    check_threat(Threat(norm, 0.999 * farthest), x)
+    with pytest.raises(BadInput, match=r"shape \(3, 8, 8\) is at most about .* did you mean l.:.*/255\?"):
+        check_threat(Threat(norm, 1.001 * farthest), x)
+    # 12 in levels of 255, on images of CIFAR's size.
+    with pytest.raises(BadInput, match="did you mean l1:3060/255"):
+        check_threat(Threat("l1", 12 * 255), torch.rand(4, 3, 32, 32))

@@ -133,16 +133,18 @@ def stop_when(folder: Path, ready: Callable[[], bool], sign: signal.Signals) -> 
     return process.returncode, said
 
 
-@pytest.mark.slow
-def test_killed_runs_go_on_and_end_with_the_same_numbers(finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kills", [["search"], pytest.param(["first training", "second training", "search"], marks=pytest.mark.slow)]
+)
+def test_killed_runs_go_on_and_end_with_the_same_numbers(kills: list[str], finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    milestones = [
-        (folder / "trainings" / "linf" / "state.pt").exists,
-        (folder / "ingredients" / "l2.safetensors").exists,
-        lambda: (folder / "outcomes.sqlite").exists() and block_rows(folder) > 12,
-    ]
-    for ready in milestones:
-        assert stop_when(folder, ready, signal.SIGKILL)[0] == -signal.SIGKILL
+    milestones = {
+        "first training": (folder / "trainings" / "linf" / "state.pt").exists,
+        "second training": (folder / "ingredients" / "l2.safetensors").exists,
+        "search": lambda: (folder / "outcomes.sqlite").exists() and block_rows(folder) > 12,
+    }
+    for kill in kills:
+        assert stop_when(folder, milestones[kill], signal.SIGKILL)[0] == -signal.SIGKILL
     before = block_rows(folder)
     assert 12 < before < block_rows(finished)
     run_demo(None, folder, watch=silent)

@@ -212,8 +212,9 @@ run_plan(read_plan(Path(sys.argv[1])), Path(sys.argv[2]), watch=watch)
 """
 
 
-def test_a_search_killed_three_times_ends_with_the_same_soup(
-    whole: tuple[Path, SearchResult], files: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize("kills", [[25], pytest.param([6, 25, 45], marks=pytest.mark.slow)])
+def test_a_search_killed_at_any_moment_ends_with_the_same_soup(
+    kills: list[int], whole: tuple[Path, SearchResult], files: dict[str, str], tmp_path: Path
 ) -> None:
     folder, result = whole
     plan, out = tmp_path / "plan.toml", tmp_path / "run"

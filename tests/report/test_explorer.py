@@ -12,6 +12,7 @@ from seasoning.report import CLEAN, Results, single_soup, union_soup
 from seasoning.report.explorer import Board, Column, board, mix_command, payload, starting_point
 from seasoning.soup import verify_soup
 from seasoning.store.database import Store
+from tests.command_line import seasoning
 from tests.report.boards import best, made_board
 from tests.report.runs import made_run
 

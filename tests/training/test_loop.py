@@ -189,7 +189,7 @@ def test_a_last_batch_of_one_image_joins_the_one_before(digits: dict[str, Sample
     assert [len(batch) for batch in batches] == [19, 19, 19, 19, 20] * 2
     seen, every = (sorted(images.flatten(1).sum(1).tolist()) for images in (torch.cat(batches[:5]), small(digits).x))
     assert seen == pytest.approx(every)
-    assert [report.share for report in reports] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert [report.fraction for report in reports] == pytest.approx([step / 10 for step in range(1, 11)])
 
 
 def test_parts_of_one_image_are_refused_where_batch_norm_fails(digits: dict[str, Samples]) -> None:

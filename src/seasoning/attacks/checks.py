@@ -19,6 +19,7 @@ __all__ = [
     "check_batch",
     "check_result",
     "check_shape",
+    "check_threat",
     "device_of",
     "evaluation_mode",
     "in_batches",
@@ -108,6 +109,27 @@ def check_batch(x: Tensor, y: Tensor, ids: Tensor | None = None, batch_size: int
         raise BadInput(f"labels of shape {tuple(y.shape)} and type {y.dtype}: expected integers (B,) or floats (B, K)")
     if ids is not None and ids.shape != (len(x),):
         raise BadInput(f"ids of shape {tuple(ids.shape)} for {len(x)} images: give one for each")
+
+
+def check_threat(threat: Threat, x: Tensor) -> None:
+    """Refuse a threat that allows any image whatever, as one whose radius was meant in levels of 255.
+
+    Args:
+        threat: What an attack is allowed.
+        x: Images, `(B, C, H, W)` in [0, 1].
+
+    Raises:
+        BadInput: around half of the images or more, the ball covers the whole box.
+    """
+    orders = {"l2": 2, "l1": 1}  # of l_inf a `Threat` itself says so
+    if threat.norm not in orders:
+        return
+    farthest = torch.maximum(x, 1 - x).flatten(1).norm(orders[threat.norm], dim=1).median()
+    if threat.eps >= float(farthest):
+        raise BadInput(
+            f"threat {threat}: in [0, 1] an image of shape {tuple(x.shape[1:])} is at most about {farthest:.0f} from "
+            f"any other, so this radius allows everything: did you mean {threat}/255?"
+        )
 
 
 def warn_unsound(looks: int) -> None:

@@ -1,5 +1,6 @@
 """`seasoning evaluate`: what a checkpoint is worth, on one data set or several."""
 
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ from seasoning.cli.shared import numbers, option, progress
 
 if TYPE_CHECKING:
     from seasoning.commands.evaluate import Line, SetResult
+    from seasoning.config.evaluate import EvaluateSpec
 
 
 __all__ = ["evaluate"]
@@ -95,16 +97,18 @@ def evaluate(
         "channels_last": channels_last,
         "seed": seed,
     }
-    spec, results = read_spec(content, EvaluateSpec), dict[str, list[SetResult]]()
-    with progress() as watch:
-        from seasoning.commands.evaluate import evaluate_sets
-
-        for checkpoint in checkpoints:
-            results[checkpoint] = evaluate_sets(checkpoint, spec, out, watch=watch)
+    results = _evaluated(checkpoints, read_spec(content, EvaluateSpec), out)
     if len(results) > 1 or len(results[checkpoints[0]]) > 1:
         _print_tables(results)
     else:
         _print_one(f"{checkpoints[0]} on {names[0]}{f'/{split}' if split else ''}", results, suite, seed)
+
+
+def _evaluated(checkpoints: Sequence[str], spec: "EvaluateSpec", out: Path) -> "dict[str, list[SetResult]]":
+    with progress() as watch:
+        from seasoning.commands.evaluate import evaluate_sets
+
+        return {checkpoint: evaluate_sets(checkpoint, spec, out, watch=watch) for checkpoint in checkpoints}
 
 
 def _classes(path: Path | None) -> tuple[str, ...] | None:

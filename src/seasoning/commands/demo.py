@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 from seasoning.atomic import replacing
 from seasoning.checkpoints.load import load_ingredient
-from seasoning.commands.search import run_plan
+from seasoning.commands.search import check_plan, run_plan
 from seasoning.commands.train import check_images, check_recipe, run_recipe
 from seasoning.config.base import read_spec, resolve
 from seasoning.config.run_record import read_request, write_request
 from seasoning.config.search import SearchPlan, read_plan
 from seasoning.config.train import RecipeSpec, find_recipe, read_recipe_file, recipe_folder
-from seasoning.data import SHIFTS
 from seasoning.errors import BadInput, RunConflict, UnknownName, differences
 from seasoning.evaluation.progress import Watch, part_of
 from seasoning.report import Results, Table, shifts_table, threats_table
@@ -245,9 +244,7 @@ def _small_plan(plan: SearchPlan) -> SearchPlan:
 
 def _check(spec: DemoSpec) -> None:
     """Refuse names that are in no table, and too many images, before any work."""
-    for shift in spec.plan.shifts:
-        if shift not in SHIFTS:
-            raise UnknownName("shift", shift, SHIFTS)
+    check_plan(spec.plan)
     for recipe in spec.recipes.values():
         check_recipe(recipe)
         check_images(recipe)
