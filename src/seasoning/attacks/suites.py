@@ -1,7 +1,7 @@
 """Named evaluation protocols: which attack stands for each threat.
 
 For l_inf and l_2 `default` and `strong` are those of *Seasoning model soups*. For l_1 they have its steps and restarts,
-and two differences: a cross-entropy that does not depend on the scale of the logits (docs/design/013), and a first try
+and two differences: a cross-entropy that does not depend on the scale of the logits (docs/design/014), and a first try
 at the radius itself (docs/design/007). `thorough`, of our own, lies between them, to check in seconds how much
 `default` overstates. `standard` is the ensemble that leaderboards of robust models report, with our AutoPGD; for l_1
 with the scaled cross-entropy.
