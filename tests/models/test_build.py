@@ -7,7 +7,7 @@ import torch
 from seasoning.checkpoints.load import State, save_state
 from seasoning.data import Samples
 from seasoning.errors import BadInput, Mismatch, UnknownName
-from seasoning.models import build_model
+from seasoning.models import build_model, require_architecture
 
 
 def test_a_soup_loads_in_plain_timm(robust_state: State, few: Samples, tmp_path: Path) -> None:
@@ -49,3 +49,28 @@ def test_unknown_architectures_and_options_are_named() -> None:
         build_model("resnet_smal", num_classes=10)
     with pytest.raises(BadInput, match="depth"):
         build_model("resnet10t", num_classes=10, depth=3)
+
+
+def test_architectures_and_options_are_refused_before_they_are_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_architecture("resnet10t", {"in_chans": 1, "num_classes": 7})
+    require_architecture("preact_resnet18", {"width": 4})
+    with pytest.raises(UnknownName, match="did you mean 'resnet_small'"):
+        require_architecture("resnet_smal")
+    with pytest.raises(BadInput, match="takes no option 'widht'"):
+        require_architecture("preact_resnet18", {"widht": 4})
+    with pytest.raises(UnknownName, match="did you mean 'softplus'"):
+        require_architecture("preact_resnet18", {"activation": "sofplus"})
+    (tmp_path / "net.py").write_text("raise RuntimeError('not yet')")
+    require_architecture(f"{tmp_path / 'net.py'}:build")
+    with pytest.raises(BadInput, match=r"did you mean .*net\.py"):
+        require_architecture(f"{tmp_path / 'nets.py'}:build")
+    # Large networks take no memory for it, and one that needs memory to be built is left to its building.
+    require_architecture("vit_giant_patch14_224")
+
+    def needs_memory(*arguments: object, **options: object) -> None:
+        raise RuntimeError("cannot copy out of meta tensor")
+
+    monkeypatch.setattr(timm, "create_model", needs_memory)
+    require_architecture("resnet10t")

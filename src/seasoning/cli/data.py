@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from seasoning.cli.names import require_names
 from seasoning.cli.shared import progress
 
 
@@ -37,6 +38,7 @@ def check(
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 0,
 ) -> None:
     """Say which data set a folder or an archive holds, and what of it is missing or damaged."""
+    require_names("data set", [kind])
     with progress() as watch:
         from seasoning.data.check import check_data
         from seasoning.data.contact_sheet import contact_sheet, save_sheet
@@ -70,6 +72,8 @@ def corrupt(
     from seasoning.cli.shared import numbers
 
     levels = [int(each) for each in numbers("--severities", severities)]
+    require_names("data set", [kind])
+    require_names("corruption", [] if corruptions is None else corruptions.split(","))
     with progress() as watch:
         from seasoning.data.corruptions.apply import CORRUPTIONS
         from seasoning.data.corruptions.write import write_corrupted

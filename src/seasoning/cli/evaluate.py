@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seasoning.cli.names import require_each
 from seasoning.cli.shared import numbers, option, progress
 
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
+
+_Options = Annotated[
+    list[str] | None, typer.Option("--option", help="Of the architecture, such as activation=silu; repeatable.")
+]
 
 # How data is read.
 _Data = Annotated[
@@ -43,9 +48,7 @@ _Threats = Annotated[list[str] | None, typer.Option("--threat", help="Threat, su
 def evaluate(
     checkpoints: Annotated[list[str], typer.Argument(help="Safetensors or PyTorch files, or timm:NAME.")],
     arch: Annotated[str, typer.Option(help="Architecture, by timm's name or ours, or path/to/file.py:function.")],
-    options: Annotated[
-        list[str] | None, typer.Option("--option", help="Of the architecture, such as activation=silu; repeatable.")
-    ] = None,
+    options: _Options = None,
     data: _Data = None,
     split: _Split = None,
     transform: _Transform = "auto",
@@ -98,13 +101,12 @@ def evaluate(
         "seed": seed,
     }
     results = _evaluated(checkpoints, read_spec(content, EvaluateSpec), out)
-    if len(results) > 1 or len(results[checkpoints[0]]) > 1:
-        _print_tables(results)
-    else:
-        _print_one(f"{checkpoints[0]} on {names[0]}{f'/{split}' if split else ''}", results, suite, seed)
+    _print(f"{checkpoints[0]} on {names[0]}{f'/{split}' if split else ''}", results, suite, seed)
 
 
 def _evaluated(checkpoints: Sequence[str], spec: "EvaluateSpec", out: Path) -> "dict[str, list[SetResult]]":
+    names = {"attack suite": spec.attack.suite, "precision": spec.precision, "split": spec.split}
+    require_each(names | {"transform": spec.reading.transform}, spec.data)
     with progress() as watch:
         from seasoning.commands.evaluate import evaluate_sets
 
@@ -125,8 +127,16 @@ def _normalization(mean: str | None, std: str | None) -> tuple[tuple[float, ...]
     return numbers("--mean", mean), numbers("--std", std)
 
 
-def _print_one(what: str, results: "dict[str, list[SetResult]]", suite: str, seed: int) -> None:
-    ((result,),) = results.values()
+def _print(what: str, results: "dict[str, list[SetResult]]", suite: str, seed: int) -> None:
+    """One measurement as lines, several as tables."""
+    first, *others = results.values()
+    if others or len(first) > 1:
+        _print_tables(results)
+    else:
+        _print_one(what, first[0], suite, seed)
+
+
+def _print_one(what: str, result: "SetResult", suite: str, seed: int) -> None:
     images = result.lines["clean"].estimate.n
     print(f"{what}, {images} images, suite {suite}, seed {seed}")
     _print_facts(result)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seasoning.cli.names import require_data, require_each, require_names
 from seasoning.cli.shared import option, progress
 
 
@@ -95,6 +96,8 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _plan(path: Path | None, given: dict[str, Any], settings: Sequence[str]) -> "SearchPlan":
     """The plan of a file, or of options alone; the architecture is that of the ingredients, where nobody says it."""
+    require_each({"strategy": given.get("strategy")})
+    require_names("shift", given.get("shifts", []))
     from seasoning.config.search import make_plan, plan_content
 
     content = given if path is None else plan_content(path, given)
@@ -104,7 +107,12 @@ def _plan(path: Path | None, given: dict[str, Any], settings: Sequence[str]) -> 
         from seasoning.commands.search import with_architecture
 
         content = with_architecture(content)
-    return make_plan(content, settings)
+    plan = make_plan(content, settings)
+    require_each({"strategy": plan.strategy, "attack suite": plan.attack.suite})
+    require_names("attack suite", [plan.attack.confirm])
+    require_names("shift", plan.shifts)
+    require_data(plan.data.values(), Path(plan.folder))
+    return plan
 
 
 def _say(line: str) -> None:

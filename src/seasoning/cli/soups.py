@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seasoning.cli.names import require_data, require_names
 from seasoning.cli.shared import option
 
 
@@ -33,10 +34,15 @@ def mix(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the attacks.")] = 0,
 ) -> None:
     """Mix checkpoints into one soup."""
+    from seasoning.threat import Threat
+
+    parsed, given = [Threat.parse(text) for text in threats or []], dict(map(option, options or []))
+    require_names("batch-norm policy", [batch_norm])
+    require_names("way to mix", [weights.partition(":")[0]] if weights[:1].isalpha() else [])
+    require_data([] if data is None else [data])
     from seasoning.commands.check import check_checkpoints
     from seasoning.commands.mix import make_soup
     from seasoning.soup import parse_weights
-    from seasoning.threat import Threat
 
     soup = make_soup(
         ingredients,
@@ -44,9 +50,9 @@ def mix(
         out,
         policy=batch_norm,
         architecture=arch,
-        options=dict(map(option, options or [])),
+        options=given,
         data=data,
-        threats=[Threat.parse(text) for text in threats or []],
+        threats=parsed,
         seed=seed,
     )
     if len(ingredients) > 1:
@@ -67,9 +73,10 @@ def check(
     data: Annotated[str | None, typer.Option(help="Labelled images: try the soups between the checkpoints.")] = None,
 ) -> None:
     """Say whether checkpoints can be mixed, and why."""
+    given = dict(map(option, options or []))
+    require_data([] if data is None else [data])
     from seasoning.commands.check import check_checkpoints
 
-    given = dict(map(option, options or []))
     report = check_checkpoints(ingredients, base=base, architecture=arch, options=given, data=data)
     for (one, other), cosine in report.cosines.items():
         edge = f", barrier {report.barriers[one, other]:+.3f} nats" if report.barriers else ""

@@ -14,7 +14,7 @@ from seasoning.commands.data import network_for, training_images
 from seasoning.data import Samples
 from seasoning.data.labels import mapped
 from seasoning.errors import BadInput, Mismatch
-from seasoning.models import PixelClassifier
+from seasoning.models import PixelClassifier, require_architecture
 from seasoning.soup import Mixability, check_mixable
 
 
@@ -46,6 +46,8 @@ def check_checkpoints(
     """
     if (architecture is None) != (data is None):
         raise BadInput("the loss between checkpoints wants both an architecture and data: give both, or neither")
+    if architecture is not None:
+        require_architecture(architecture, options)
     everyone = load_ingredients([*paths, *([] if base is None else [base])])
     ingredients = everyone.first(len(paths))
     found = partial(

@@ -12,7 +12,7 @@ import torch
 from seasoning import metrics, statistics
 from seasoning.attacks import Attack, suite_attack
 from seasoning.checkpoints.constants import Constants, settled
-from seasoning.checkpoints.load import fingerprint, load_ingredient
+from seasoning.checkpoints.load import fingerprint, is_there, load_ingredient, parted
 from seasoning.checkpoints.provenance import constants_of, images_used
 from seasoning.commands.data import build_for, seen_by, view_of
 from seasoning.config.evaluate import EvaluateSpec
@@ -24,7 +24,7 @@ from seasoning.data.sources import Used
 from seasoning.errors import BadInput, RunConflict
 from seasoning.evaluation.measure import measure, measurement
 from seasoning.evaluation.progress import Meter, Watch
-from seasoning.models import PixelClassifier
+from seasoning.models import PixelClassifier, require_architecture
 from seasoning.models.probe import pick_device
 from seasoning.outcomes import ModelKey, Outcomes
 from seasoning.report import CLEAN, Row, Table
@@ -105,9 +105,12 @@ def evaluate_sets(source: str | Path, spec: EvaluateSpec, folder: Path, *, watch
         )
         for threat in map(Threat.parse, spec.threats)
     }
+    network = spec.network
+    require_architecture(network.architecture, network.options)
+    if not is_there(source):
+        parted(source)  # says what is near
     opened = open_data(spec.data, _reading(source, spec))
     _require_one_model(opened, bool(attacks))
-    network = spec.network
     given = None if network.mean is None or network.std is None else (network.mean, network.std)
     model = build_for(
         network.architecture,

@@ -11,6 +11,7 @@ from seasoning.checkpoints.save import save_state
 from seasoning.commands.data import network_for, training_images
 from seasoning.errors import BadInput
 from seasoning.evaluation.recalibrate import calibrate
+from seasoning.models import require_architecture
 from seasoning.soup.batch_norm import require_policy
 from seasoning.soup.mix import MEASURED, mix
 from seasoning.soup.mix_files import mix_files
@@ -62,6 +63,7 @@ def make_soup(
         return mix_files(paths, weights, out, policy=policy)
     if architecture is None or data is None:
         raise BadInput(f"policy {policy!r} measures statistics on images: give the architecture and training images")
+    require_architecture(architecture, options)
     if out.exists():
         raise BadInput(f"{out} exists: choose another name for the soup, or remove it first")
     ingredients = load_ingredients(paths)

@@ -17,7 +17,7 @@ from seasoning.config.sections import AttackSection
 from seasoning.errors import BadInput
 from seasoning.evaluation.live_soup import LiveSoup
 from seasoning.evaluation.measure import measure, measurement
-from seasoning.models import PixelClassifier
+from seasoning.models import PixelClassifier, require_architecture
 from seasoning.models.probe import pick_device, require_takes
 from seasoning.outcomes import Measurement, ModelKey, Outcomes, concatenate
 from seasoning.soup import Ensemble, check_mixable
@@ -46,6 +46,7 @@ def read_ingredients(plan: SearchPlan, say: Callable[[str], None]) -> list[State
     Raises:
         BadInput: a file is not there, the ingredients do not mix, or weights below 0 spoil running variances.
     """
+    require_architecture(plan.network.architecture, plan.network.options)
     paths, names = list(plan.ingredients.values()), list(plan.ingredients)
     for path in paths:
         if not is_there(path):

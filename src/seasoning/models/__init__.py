@@ -1,6 +1,6 @@
 """Networks by name; importing this folder makes ours known to timm."""
 
-from seasoning.models.build import PixelClassifier, build_model
+from seasoning.models.build import PixelClassifier, build_model, require_architecture
 from seasoning.models.key_maps import adapt_keys, carried_normalization, fitted
 from seasoning.models.resnet import (
     ACTIVATIONS,
@@ -26,6 +26,7 @@ __all__ = [
     "carried_normalization",
     "fitted",
     "preact_resnet18",
+    "require_architecture",
     "resnet_small",
     "wide_resnet",
     "wide_resnet_28_10",

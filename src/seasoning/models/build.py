@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import timm
@@ -14,12 +14,12 @@ from seasoning.checkpoints.constants import Constants, sound
 from seasoning.checkpoints.load import State
 from seasoning.errors import BadInput, Mismatch, SeasoningError, UnknownName
 from seasoning.models import resnet  # noqa: F401  registers our networks with timm
-from seasoning.models.from_file import is_file_name, network_from_file
+from seasoning.models.from_file import is_file_name, network_from_file, require_file
 from seasoning.models.key_maps import carried_normalization, fitted
 from seasoning.models.outputs import logits_in
 
 
-__all__ = ["PixelClassifier", "build_model"]
+__all__ = ["PixelClassifier", "build_model", "require_architecture"]
 
 _log = logging.getLogger(__name__)
 
@@ -144,6 +144,31 @@ def build_model(
             held = f"{now.flatten().tolist()}, not {wanted.flatten().tolist()}"
             raise Mismatch(f"the checkpoint was trained with normalization {which} {held}: leave the option out")
     return model
+
+
+def require_architecture(name: str, options: Mapping[str, Any] | None = None) -> None:
+    """Refuse an architecture that there is not, or an option that it does not take, before any other work.
+
+    Args:
+        name: As for `build_model`; of a file only that it is there.
+        options: Further arguments of the architecture.
+
+    Raises:
+        UnknownName: no such architecture.
+        BadInput: no such file, or the architecture does not take an option.
+    """
+    if is_file_name(name):
+        require_file(name)
+        return
+    given = {"num_classes": 2, **(options or {})}
+    try:
+        # Tensors without memory: only the arguments are tried.
+        with torch.device("meta"):
+            _from_timm(name, given.pop("num_classes"), given)
+    except BadInput as error:
+        # What else fails so may be right with memory; building it will tell.
+        if isinstance(error.__cause__, (TypeError, type(None))):
+            raise
 
 
 def _from_timm(name: str, num_classes: int, options: dict[str, Any]) -> nn.Module:
