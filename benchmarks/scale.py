@@ -112,6 +112,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--restarts", type=int, default=1)
     parser.add_argument("--loss", choices=(*LOSSES, *OTHERS), action="append", help="only this one; repeatable")
+    parser.add_argument("--once", action="store_true", help="only at scale 1")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -127,7 +128,7 @@ def main() -> None:
     base = None
     for loss in arguments.loss or LOSSES:
         # The others are indifferent by construction.
-        for scale in SCALES if loss in LOSSES[:2] else SCALES[:1]:
+        for scale in SCALES if loss in LOSSES[:2] and not arguments.once else SCALES[:1]:
             attack = partial(apgd, loss=loss, steps=arguments.steps, restarts=arguments.restarts, batch_size=300)
             stands, gradients = [], []
             for _, model, samples in problems:
