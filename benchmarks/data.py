@@ -20,8 +20,8 @@ from torchvision.datasets import ImageFolder
 
 from seasoning.data.corruptions.apply import CORRUPTIONS, LEVELS, corrupt
 from seasoning.data.decoding import Photo, View
+from seasoning.data.files import read_tree
 from seasoning.data.folder import tree_listing
-from seasoning.data.listing import read_tree
 from seasoning.data.reading import read_samples
 
 

@@ -1,6 +1,8 @@
 """One checkpoint alone: measured, kept, gone on with, and told apart from others."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,14 +11,19 @@ from safetensors.torch import save_file
 
 from seasoning.checkpoints.load import State, load_ingredient
 from seasoning.commands.evaluate import Line, evaluate_sets
+from seasoning.config.evaluate import EvaluateSpec
+from seasoning.config.sections import NetworkSection, ReadingSection
 from seasoning.data import Samples
+from seasoning.data.imagenet import wnids
 from seasoning.errors import BadInput, Mismatch, UnknownName
 from seasoning.evaluation import measure as measuring
 from seasoning.evaluation.evaluator import evaluate
 from seasoning.evaluation.progress import Watch
 from seasoning.models import PixelClassifier
+from seasoning.store.database import Store
+from seasoning.store.run_folder import STORE
 from seasoning.threat import Threat
-from tests.data.trees import GREY
+from tests.data.trees import GREY, VAL, save_coded
 from tests.make import evaluate_spec
 
 
@@ -204,3 +211,98 @@ def test_a_changed_neighbour_of_an_architecture_is_measured_anew(checkpoint: Pat
     wrong = measured(checkpoint, tmp_path / "out", architecture=f"{code}:network", threats=[])["clean"].estimate.value
     assert right > 0.6
     assert wrong < 0.1
+
+
+# Says the class that the first channel encodes; one parameter, so that a checkpoint can be loaded.
+CODED = """
+import torch
+from torch import nn
+
+class Coded(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, x):
+        answer = (x[:, 1].mean((1, 2)) * 255).round()
+        return self.shift - (torch.arange(len(self.shift)) - answer[:, None]).abs()
+
+def coded(num_classes):
+    return Coded(num_classes)
+"""
+# Trained by timm's reader: logit 0 is class1, 1 is class2, 2 is class10, 3 is Zebra.
+TRAINED = ("class1", "class2", "class10", "Zebra")
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> Path:
+    for index, name in enumerate(TRAINED):
+        for number in range(3):
+            save_coded(tmp_path / "set" / name / f"{number}.png", index)
+    (tmp_path / "coded.py").write_text(CODED)
+    return tmp_path
+
+
+def accuracy_of(
+    folder: Path, metadata: dict[str, str] | None = None, outputs: int = 4, **reading: Any
+) -> tuple[float, str]:
+    save_file({"shift": torch.zeros(outputs)}, folder / "net.safetensors", metadata)
+    spec = EvaluateSpec(
+        network=NetworkSection(architecture=f"{folder / 'coded.py'}:coded"),
+        data=(str(folder / "set"),),
+        reading=ReadingSection(**reading),
+    )
+    (result,) = evaluate_sets(folder / "net.safetensors", spec, folder / "out", watch=silent)
+    return result.lines["clean"].estimate.value, "; ".join(result.notes)
+
+
+def test_the_order_of_the_classes_decides_and_is_said(numbered: Path) -> None:
+    # Plain order is Zebra, class1, class10, class2: only class10 has its own logit.
+    value, said = accuracy_of(numbered)
+    assert value == 0.25
+    assert (
+        "classes are numbered in plain order, as torchvision does: Zebra, class1, class10, class2; in natural" in said
+    )
+    assert "--class-order natural" in said
+    assert accuracy_of(numbered, class_order="natural") == (1.0, "")
+    assert accuracy_of(numbered, classes=TRAINED) == (1.0, "")
+
+
+def test_names_in_a_checkpoint_or_a_config_settle_the_order(numbered: Path) -> None:
+    said = "classes are numbered as the checkpoint names them: class1, class2, class10, Zebra"
+    for key, names in (
+        ("label_names", json.dumps(TRAINED)),
+        ("id2label", json.dumps(dict(enumerate(TRAINED)))),
+        ("class_to_idx", json.dumps({name: index for index, name in enumerate(TRAINED)})),
+    ):
+        assert accuracy_of(numbered, {key: names}) == (1.0, said)
+    # Of more classes than there are folders.
+    assert accuracy_of(numbered, {"classes": json.dumps([*TRAINED, "zoo"])}, outputs=5)[0] == 1
+    # What the user says comes first.
+    value, said = accuracy_of(numbered, {"classes": json.dumps(TRAINED)}, class_order="plain")
+    assert (value, "the checkpoint names them as class1, class2" in said) == (0.25, True)
+    (numbered / "config.json").write_text(json.dumps({"id2label": dict(enumerate(TRAINED))}))
+    assert accuracy_of(numbered)[0] == 1
+
+
+def test_a_published_set_is_numbered_as_published_whatever_the_checkpoint_says(tmp_path: Path) -> None:
+    for index in (0, 5):
+        save_coded(tmp_path / "set" / wnids()[index] / VAL.format(index + 1), index)
+    (tmp_path / "coded.py").write_text(CODED)
+    names = json.dumps([f"word {index}" for index in reversed(range(1000))])
+    assert accuracy_of(tmp_path, {"label_names": names}, 1000, partial=True)[0] == 1
+
+
+def test_classes_that_do_not_fit_say_what_the_folder_was_taken_for(tmp_path: Path) -> None:
+    for index in (0, 5):
+        save_coded(tmp_path / "set" / wnids()[index] / "mine.png", index)
+    (tmp_path / "coded.py").write_text(CODED)
+    with pytest.raises(Mismatch, match=r"called like classes of ImageNet, validation: imagenet=.*set reads them as"):
+        accuracy_of(tmp_path, outputs=1000)
+
+
+def test_a_radius_that_covers_the_box_is_refused_before_anything_is_measured(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="did you mean l1:60/255"):
+        measured(checkpoint, tmp_path, threats=["l1:60"])
+    with Store(tmp_path / STORE) as store:
+        assert list(store.headers()) == []

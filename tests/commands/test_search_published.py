@@ -305,6 +305,11 @@ def test_the_command_takes_kinds_and_caches(tree: Path) -> None:
     assert list((tree / "kept").glob("*.pixels"))
 
 
+def test_a_class_named_twice_in_the_plan_is_refused(tree: Path) -> None:
+    with pytest.raises(BadInput, match="names 'crane' more than once, for logits 1 and 2"):
+        open_sets(make_plan(content(tree, classes=["ant", "crane", "crane"])))
+
+
 def test_the_paper_s_plan_of_the_documentation_is_one() -> None:
     import re
 

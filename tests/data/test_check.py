@@ -94,7 +94,7 @@ def test_reassessed_labels_are_counted(tmp_path: Path) -> None:
 def test_cifar_folders_name_the_class_that_lacks_images(tmp_path: Path) -> None:
     for name in TEN[:9]:
         save_coded(tmp_path / name / "1.png", 5, side=32)
-    assert any("truck 0 of 1000" in each for each in check_data(tmp_path).problems)
+    assert any("truck 0 of 1000" in each for each in check_data(tmp_path, "cifar10").problems)
 
 
 def test_a_sheet_holds_every_image(tmp_path: Path) -> None:

@@ -77,8 +77,8 @@ FORMS = {
 }
 
 
-def opened(path: Path, split: str = "test") -> Listing:
-    (part,) = find_set(path, split=split).parts
+def opened(path: Path, split: str = "test", kind: str | None = None) -> Listing:
+    (part,) = find_set(path, kind, split=split).parts
     return part.open()
 
 
@@ -126,9 +126,7 @@ def test_image_folders_keep_the_numbers_of_the_ten_classes(tmp_path: Path) -> No
     # Two classes are missing: the others must not move up.
     for name in set(TEN) - {"airplane", "cat"}:
         save_coded(tmp_path / "images" / name / "0001.png", 5, side=32)
-    found = find_set(tmp_path / "images")
-    assert found.kind == "cifar10"
-    assert sorted(opened(tmp_path / "images").y.tolist()) == [1, 2, 4, 5, 6, 7, 8, 9]
+    assert sorted(opened(tmp_path / "images", kind="cifar10").y.tolist()) == [1, 2, 4, 5, 6, 7, 8, 9]
 
 
 def test_splits_of_image_folders(tmp_path: Path) -> None:
@@ -136,9 +134,9 @@ def test_splits_of_image_folders(tmp_path: Path) -> None:
         for name in TEN:
             for number in range(count):
                 save_coded(tmp_path / split / name / f"{number}.png", 5, side=32)
-    assert find_set(tmp_path).kind == "cifar10"
-    assert (len(opened(tmp_path, "train")), len(opened(tmp_path, "test"))) == (20, 10)
-    train, test = (set(opened(tmp_path, split).ids.tolist()) for split in ("train", "test"))
+    parts = {split: opened(tmp_path, split, "cifar10") for split in ("train", "test")}
+    assert [len(part) for part in parts.values()] == [20, 10]
+    train, test = (set(part.ids.tolist()) for part in parts.values())
     # `train/cat/0` and `test/cat/0` are two photographs.
     assert not train & test
 

@@ -91,7 +91,7 @@ def kit(folder: Path) -> None:
             archive.addfile(member, io.BytesIO(content))
 
 
-@pytest.mark.parametrize("labels", ["val.txt", "kit", "wnids"])
+@pytest.mark.parametrize("labels", ["val.txt", "kit", "wnids", "kaggle"])
 @pytest.mark.parametrize("form", ["tar", "folder", "folder of the tar"])
 def test_the_official_archive_with_its_labels(tmp_path: Path, labels: str, form: str) -> None:
     root = tmp_path / "official"
@@ -102,6 +102,10 @@ def test_the_official_archive_with_its_labels(tmp_path: Path, labels: str, form:
     if labels == "val.txt":
         lines = [f"{VAL.format(2)} 999", f"{VAL.format(1)} 281", f"{VAL.format(3)} 0"]
         (root / "val.txt").write_text("\n".join(lines))
+    elif labels == "kaggle":
+        rows = {2: "n15075141 0 14 499 338 n15075141 1 2 3 4", 1: "n02123045 1 1 4 4", 3: "n01440764 285 160 322 216 "}
+        lines = [f"ILSVRC2012_val_{number:08d},{row}" for number, row in rows.items()]
+        (root / "LOC_val_solution.csv").write_text("\n".join(["ImageId,PredictionString", *lines]))
     elif labels == "wnids":
         (root / "synset_labels.txt").write_text("n02123045\nn15075141\nn01440764\n")
     else:

@@ -251,7 +251,7 @@ def test_splits_that_data_does_not_have(tmp_path: Path, split: str) -> None:
         with pytest.raises(BadInput, match="CIFAR has train and test"):
             open_data([str(tmp_path / "py")], ReadOptions(split=split))
     else:
-        (opened,) = open_data([str(tmp_path / "images")], ReadOptions(split=split, partial=True))
+        (opened,) = open_data([f"cifar10={tmp_path / 'images'}"], ReadOptions(split=split, partial=True))
         with pytest.raises(BadInput, match="it is not parted"):
             _ = opened.listing
 

@@ -14,8 +14,9 @@ from torchvision import transforms
 
 from seasoning.data import samples as samples_module
 from seasoning.data.decoding import Photo, Whole, decode
+from seasoning.data.files import ImageFile, read_tree
 from seasoning.data.folder import tree_listing
-from seasoning.data.listing import ImageFile, Listing, read_tree
+from seasoning.data.listing import Listing
 from seasoning.data.reading import read_samples
 from seasoning.data.samples import Samples
 from seasoning.errors import BadInput

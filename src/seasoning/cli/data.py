@@ -86,8 +86,9 @@ def corrupt(
             raise BadInput(
                 f"{data} holds {len(found.parts)} sets, such as {found.parts[0].name}: give the folder of one"
             )
+        listing = found.parts[0].open()
         made = write_corrupted(
-            found.parts[0].open(),
+            listing,
             found.kind,
             out,
             corruptions=CORRUPTIONS if corruptions is None else corruptions.split(","),
@@ -99,4 +100,6 @@ def corrupt(
             on_images=watch,
         )
     print(f"{made} images made, C version in {out}")
+    for note in (*listing.doubts, *listing.notes):
+        print(f"{listing.name}: {note}")
     print("frost is made by code: its numbers are not comparable with those on the published sets")

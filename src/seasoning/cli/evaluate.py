@@ -35,6 +35,13 @@ _Transform = Annotated[str, typer.Option(help="auto, model (photographs resized 
 _Classes = Annotated[
     Path | None, typer.Option(help="File of the model's classes, one a line in the order of its logits.")
 ]
+_ClassOrder = Annotated[
+    str,
+    typer.Option(
+        help="Order of the folders' names, where neither --classes nor the checkpoint names the classes: plain "
+        "(torchvision), natural (timm) or auto: plain, whole numbers by value."
+    ),
+]
 _Workers = Annotated[int | None, typer.Option(min=0, help="Processes that decode images.")]
 _Cache = Annotated[Path | None, typer.Option(help="Folder that keeps decoded images, mapped into memory.")]
 _SkipDamaged = Annotated[
@@ -53,6 +60,7 @@ def evaluate(
     split: _Split = None,
     transform: _Transform = "auto",
     classes: _Classes = None,
+    class_order: _ClassOrder = "auto",
     workers: _Workers = None,
     cache: _Cache = None,
     skip_damaged: _SkipDamaged = False,
@@ -87,6 +95,7 @@ def evaluate(
         "reading": {
             "transform": transform,
             "classes": _classes(classes) or (),
+            "class_order": class_order,
             "partial": partial,
             "skip_damaged": skip_damaged,
             "workers": workers,
@@ -114,7 +123,18 @@ def _evaluated(checkpoints: Sequence[str], spec: "EvaluateSpec", out: Path) -> "
 
 
 def _classes(path: Path | None) -> tuple[str, ...] | None:
-    return None if path is None else tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+    from seasoning.errors import BadInput
+
+    if path is None:
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"--classes {path} cannot be read ({error}): expected a text file, one class a line") from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if not names:
+        raise BadInput(f"--classes {path} is empty: expected one class a line, in the order of the model's logits")
+    return names
 
 
 def _normalization(mean: str | None, std: str | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

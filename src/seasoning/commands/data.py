@@ -1,7 +1,9 @@
 """What several commands want of data and models: training images, a network for some data, images as it sees them."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,8 +11,10 @@ from timm.data import resolve_model_data_config
 from torch import Tensor
 
 from seasoning.checkpoints.constants import Constants
-from seasoning.checkpoints.load import State
+from seasoning.checkpoints.hub import PREFIXES
+from seasoning.checkpoints.load import State, read_metadata
 from seasoning.data import SOURCES, Samples, load_source
+from seasoning.data.class_names import class_names_in
 from seasoning.data.decoding import Photo
 from seasoning.data.sources import source_parts
 from seasoning.errors import BadInput
@@ -18,12 +22,39 @@ from seasoning.models import PixelClassifier, build_model
 from seasoning.models.probe import require_takes
 
 
-__all__ = ["build_for", "in_grey", "network_for", "seen_by", "training_images", "view_of"]
+__all__ = ["build_for", "carried_names", "in_grey", "network_for", "seen_by", "training_images", "view_of"]
 
 _COLOURS = 3
 # Luminance of red, green and blue in 2^16ths, as Pillow has it; they sum to 1, so that grey stays the same grey.
 _LUMINANCE = (19595, 38470, 7471)
 _TOGETHER = 1000  # images that are turned grey at a time
+
+
+def carried_names(source: str | Path) -> tuple[str, ...] | None:
+    """The classes of a checkpoint in the order of its logits, where its metadata or the `config.json` beside it say so.
+
+    Args:
+        source: What `load_ingredient` reads.
+
+    Raises:
+        BadInput: the file is damaged, or names the classes in two orders.
+    """
+    text = str(source)
+    if text.startswith(PREFIXES):
+        beside = Path(text.removeprefix("local-dir:"))
+        told = None
+    else:
+        beside = Path(source).parent
+        # That there is no such file is for the reader of its parameters to say.
+        told = class_names_in(read_metadata(source)) if Path(source).is_file() else None
+    config = beside / "config.json"
+    if told is not None or not config.is_file():
+        return told
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # a file of that name that is something else
+    return class_names_in(content) if isinstance(content, Mapping) else None
 
 
 def training_images(data: str) -> Samples:

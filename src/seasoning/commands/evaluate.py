@@ -11,17 +11,18 @@ import torch
 
 from seasoning import metrics, statistics
 from seasoning.attacks import Attack, suite_attack
+from seasoning.attacks.checks import check_threat
 from seasoning.checkpoints.constants import Constants, settled
 from seasoning.checkpoints.load import fingerprint, is_there, load_ingredient, parted
 from seasoning.checkpoints.provenance import constants_of, images_used
-from seasoning.commands.data import build_for, seen_by, view_of
+from seasoning.commands.data import build_for, carried_names, seen_by, view_of
 from seasoning.config.evaluate import EvaluateSpec
 from seasoning.config.run_record import read_record
 from seasoning.data import Samples
 from seasoning.data.corrupted_sets import ALEXNET_ERRORS
 from seasoning.data.open import Opened, ReadOptions, open_data
 from seasoning.data.sources import Used
-from seasoning.errors import BadInput, RunConflict
+from seasoning.errors import BadInput, Mismatch, RunConflict
 from seasoning.evaluation.measure import measure, measurement
 from seasoning.evaluation.progress import Meter, Watch
 from seasoning.models import PixelClassifier, require_architecture
@@ -35,6 +36,9 @@ from seasoning.threat import Threat
 
 
 __all__ = ["Cost", "Line", "SetResult", "accuracy_table", "evaluate_sets", "mean_corruption"]
+
+
+_FEW = 64  # images that tell whether a radius makes sense
 
 
 class Cost(NamedTuple):
@@ -112,14 +116,18 @@ def evaluate_sets(source: str | Path, spec: EvaluateSpec, folder: Path, *, watch
     opened = open_data(spec.data, _reading(source, spec))
     _require_one_model(opened, bool(attacks))
     given = None if network.mean is None or network.std is None else (network.mean, network.std)
-    model = build_for(
-        network.architecture,
-        network.options,
-        outputs=opened[0].outputs,
-        channels=opened[0].channels,
-        state=load_ingredient(source),
-        constants=_constants(source, given),
-    )
+    try:
+        model = build_for(
+            network.architecture,
+            network.options,
+            outputs=opened[0].outputs,
+            channels=opened[0].channels,
+            state=load_ingredient(source),
+            constants=_constants(source, given),
+        )
+    except Mismatch as error:
+        # The number of classes may be wrong since the data were taken for something else.
+        raise Mismatch("\n".join(filter(None, (str(error), opened[0].remark)))) from error
     key = ModelKey.of([_identity(model, network.architecture, network.options)], [1.0])
     model.to(pick_device(spec.device))
     if spec.channels_last:
@@ -133,6 +141,8 @@ def evaluate_sets(source: str | Path, spec: EvaluateSpec, folder: Path, *, watch
         while opened:
             each = opened.pop(0)  # what it lists is let go of before the next one
             samples = seen_by(model, each.read(view_of(model)))
+            for threat in attacks:
+                check_threat(threat, samples.images(slice(_FEW)))  # before the clean images are measured
             samples = samples if spec.batch_size is None else replace(samples, batch_size=spec.batch_size)
             ask = partial(_measured, store, meter, key, model, samples, spec.seed)
             results.append(_result(each, samples, ask, attacks))
@@ -226,6 +236,8 @@ def _reading(source: str | Path, spec: EvaluateSpec) -> ReadOptions:
         skip_damaged=reading.skip_damaged,
         partial=reading.partial,
         class_names=reading.classes or None,
+        class_order=reading.class_order,
+        carried=carried_names(source),
         used={name: Used(*counts) for name, counts in images_used(source).items()},
     )
 

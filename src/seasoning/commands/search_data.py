@@ -18,13 +18,14 @@ import torch
 from numpy.typing import NDArray
 
 from seasoning.checkpoints.provenance import images_used
-from seasoning.commands.data import in_grey
+from seasoning.commands.data import carried_names, in_grey
 from seasoning.config.search import SearchPlan
 from seasoning.data import SOURCES, Samples, apply_shift
 from seasoning.data.catalogue import FACTS
+from seasoning.data.class_names import require_distinct
 from seasoning.data.decoding import Photo
+from seasoning.data.files import ImageFile
 from seasoning.data.imagenet import wnids
-from seasoning.data.listing import ImageFile
 from seasoning.data.open import Opened, ReadOptions, open_data
 from seasoning.data.reading import Known
 from seasoning.data.sources import Used, drawing_order, held_out
@@ -99,12 +100,15 @@ def open_sets(plan: SearchPlan) -> Sets:
             labelled images than asked for, sets of different models, or an attack on images of several right classes.
     """
     reading = plan.reading
+    require_distinct(reading.classes)
     options = ReadOptions(
         transform=reading.transform,
         workers=reading.workers,
         cache=None if reading.cache is None else Path(plan.folder) / reading.cache,
         skip_damaged=reading.skip_damaged,
         partial=reading.partial,
+        class_order=reading.class_order,
+        carried=_carried(plan),
     )
     used = [images_used(path) for path in plan.ingredients.values()]
     opened = {name: _open(name, place, Path(plan.folder), options, used) for name, place in plan.data.items()}
@@ -203,6 +207,16 @@ def _open(
     if not kind and name in FACTS:
         kind = name
     return open_data([f"{kind}={path}" if kind else path], options)
+
+
+def _carried(plan: SearchPlan) -> tuple[str, ...] | None:
+    """The classes in the order of the logits, as the ingredients say."""
+    said = {name: names for name, path in plan.ingredients.items() if (names := carried_names(path)) is not None}
+    for name, names in said.items():
+        first = next(iter(said))
+        if names != said[first]:
+            raise BadInput(f"ingredients {first!r} and {name!r} name the classes in two orders: they do not mix")
+    return next(iter(said.values()), None)
 
 
 def _names(part: Opened) -> tuple[str, ...]:

@@ -34,6 +34,11 @@ class ReadingSection(Spec):
         "leaves images that were made at one size.",
     )
     classes: tuple[str, ...] = Field(default=(), description="The model's classes, in the order of its logits.")
+    class_order: str = Field(
+        default="auto",
+        description="How folders are numbered where neither classes nor the checkpoint names them: plain, natural or "
+        "auto.",
+    )
     partial: bool = Field(default=False, description="Whether published sets that are not complete are used.")
     skip_damaged: bool = Field(default=False, description="Whether images that cannot be read are left out.")
     workers: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Processes that decode images.")

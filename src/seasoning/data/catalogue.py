@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 
-__all__ = ["FACTS", "UNLABELLED", "V2_VARIANTS", "SetFacts"]
+__all__ = ["FACTS", "UNLABELLED", "V2_VARIANTS", "SetFacts", "wanted"]
 
 UNLABELLED = 3163  # validation images of ImageNet without a reassessed label
 V2_VARIANTS = ("matched-frequency", "threshold0.7", "top-images")
@@ -39,8 +39,8 @@ FACTS: dict[str, SetFacts] = {
         50_000,
         50,
         _WNIDS.format("n01440764/ILSVRC2012_val_00000293.JPEG")
-        + "; or the archive ILSVRC2012_img_val.tar (or its flat content) beside val.txt or the development kit "
-        "ILSVRC2012_devkit_t12.tar.gz",
+        + "; or the archive ILSVRC2012_img_val.tar (or its flat content) beside val.txt, Kaggle's "
+        "LOC_val_solution.csv or the development kit ILSVRC2012_devkit_t12.tar.gz",
         _IMAGENET,
     ),
     "imagenet-real": SetFacts(
@@ -142,3 +142,10 @@ FACTS: dict[str, SetFacts] = {
         75,
     ),
 }
+
+
+def wanted(kind: str | None) -> str:
+    """Layout and origin of a data set in words; of none, the names of all."""
+    if kind is None:
+        return f"expected {FACTS['folder'].layout}; or one of {', '.join(FACTS)}, see `seasoning data list`"
+    return f"expected for {kind}: {FACTS[kind].layout}. To be had from: {FACTS[kind].origin}"

@@ -64,9 +64,10 @@ def check_data(
     """
     found = find_set(root, kind, split=split)
     facts = FACTS[found.kind]
-    said = (
-        [f"{root} looks like {facts.title} ({found.kind})"] if kind is None else [f"{root} as {facts.title} ({kind})"]
-    )
+    looks = f"{root} looks like {facts.title} ({found.kind})"
+    if kind is not None:
+        looks = f"{root} as {facts.title} ({kind})"
+    said = [looks + (f", {found.remark}" if found.remark else "")]
     problems = _missing_parts(found)
     tiles: list[Tile] = []
     for part in found.parts:
@@ -79,6 +80,7 @@ def check_data(
         wrong = shortfall(listing, found.kind, split)
         said.append(f"{part.name}: " * named + _counted(listing, facts.images is not None and wrong is None))
         said += listing.notes
+        problems += [f"{part.name}: {doubt}" for doubt in (*listing.doubts, *_one_class(found.kind, listing))]
         if wrong is not None:
             problems.append(f"{part.name}: {wrong}")
         if decoded and listing.places:
@@ -100,6 +102,13 @@ def _counted(listing: Listing, as_published: bool) -> str:
     if listing.label_map is not None:
         words += f", of {listing.label_map.outputs:,} that the model tells apart"
     return words + (", as published" if as_published else "")
+
+
+def _one_class(kind: str, listing: Listing) -> list[str]:
+    classes = [name for name, count in listing.counts().items() if count > 0]
+    if kind != "folder" or len(classes) > 1:
+        return []
+    return [f"one class alone, {classes[0]!r}: is this the folder of a class, or does it lie above those of classes?"]
 
 
 def _missing_parts(found: Recognised) -> list[str]:

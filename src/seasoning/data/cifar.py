@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seasoning.data.class_names import Numbering
+from seasoning.data.files import ImageFile, Tree
 from seasoning.data.folder import tree_listing
-from seasoning.data.listing import ImageFile, Listing, Tree, stable_id
+from seasoning.data.listing import Listing, stable_id
 from seasoning.errors import BadInput
 
 
@@ -102,11 +104,13 @@ def _from_images(tree: Tree, split: str) -> Listing:
     if parted:
         below = [place._replace(name=place.name[len(split) + 1 :]) for place in tree.files]
         files = tuple(each for each, place in zip(below, tree.files, strict=True) if place.name.startswith(f"{split}/"))
-        tree = Tree(tree.root / split, tuple(sorted({each.name.split("/", 1)[0] for each in files})), files)
+        folders = tuple(sorted({each.name.split("/", 1)[0] for each in files}))
+        tree = tree._replace(root=tree.root / split, folders=folders, files=files)
     ten = set(tree.folders) <= set(CIFAR10)
     data_set = "cifar10" if ten else "cifar100"
     name = f"{data_set}/{split}" if parted else data_set
-    return replace(tree_listing(tree, CIFAR10 if ten else None, name, family=name if parted else ""), as_is=True)
+    numbering = Numbering(CIFAR10 if ten else None)
+    return replace(tree_listing(tree, numbering, name, family=name if parted else ""), as_is=True)
 
 
 def _python(place: ImageFile) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from seasoning.data.cifar import CIFAR10, array_listing
-from seasoning.data.listing import Listing, Tree, read_tree
+from seasoning.data.files import Tree, read_tree
+from seasoning.data.listing import Listing
 from seasoning.errors import BadInput
 from seasoning.noise import CORRUPTIONS
 

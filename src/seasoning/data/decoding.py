@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import functional
 
-from seasoning.data.listing import ImageFile
+from seasoning.data.files import ImageFile
 from seasoning.errors import BadInput
 
 
@@ -93,7 +93,9 @@ def decode(place: ImageFile, view: View | None) -> Tensor:
 def image_size(place: ImageFile) -> tuple[int, int] | None:
     """Height and width by the file's header; `None` where it cannot be read."""
     try:
-        with Image.open(io.BytesIO(place.read())) as image:
+        # Of a file of its own no more is read than the header.
+        source = place.path if place.content is None and place.size < 0 else io.BytesIO(place.read())
+        with Image.open(source) as image:
             return image.height, image.width
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None

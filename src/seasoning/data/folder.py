@@ -1,58 +1,77 @@
 """Images in one folder for each class: the practitioner's case."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
-from seasoning.data.listing import ImageFile, Listing, Tree, listed
+from seasoning.data.class_names import Numbering, numbered
+from seasoning.data.files import ImageFile, Tree
+from seasoning.data.layout import layout_doubts, require_classes
+from seasoning.data.listing import Listing, listed
 from seasoning.errors import BadInput
 
 
-__all__ = ["class_folders", "ordered_classes", "tree_listing"]
+__all__ = ["class_folders", "tree_listing"]
+
+_ANYHOW = Numbering()
 
 
 def tree_listing(
-    tree: Tree, class_names: Sequence[str] | None = None, name: str | None = None, *, family: str = ""
+    tree: Tree,
+    numbering: Numbering = _ANYHOW,
+    name: str | None = None,
+    *,
+    family: str = "",
+    recorded: Sequence[str] | None = None,
+    quiet: bool = False,
 ) -> Listing:
     """The images of a tree with a folder for each class.
 
     Args:
         tree: What the folder holds.
-        class_names: The model's classes in the order of its logits; by default the folders are the classes.
+        numbering: What decides which logit a folder stands for.
         name: Of the data set; by default the folder's.
         family: Of the sample ids, where other sets have files of the same names.
+        recorded: All classes in their order, as noted when the folders were made.
+        quiet: Whether to leave out the notes on the order of the classes, since another part of the set says them.
 
     Raises:
-        BadInput: no classes, a class without images, or folders that are none of the model's classes.
+        BadInput: no classes, a class without images, folders that are no classes, or none of the model's classes.
     """
+    told = (numbering.names, numbering.carried, recorded)
+    settled = any(names is not None and set(tree.folders) <= set(names) for names in told)
+    if not settled:
+        require_classes(tree)
     by_class = class_folders(tree)
-    if class_names is None:
-        class_names = ordered_classes(by_class)
-    unmatched = sorted(set(by_class) - set(class_names))
-    if unmatched:
-        raise BadInput(
-            f"{tree.root}: {len(unmatched)} folders are none of the model's {len(class_names)} classes: "
-            f"{', '.join(unmatched[:20])}{' …' if len(unmatched) > 20 else ''}; "
-            "rename them, or correct the list of classes"
-        )
+    class_names, notes = numbered(list(by_class), numbering, str(tree.root), recorded)
     labels = {each: label for label, each in enumerate(class_names)}
     pairs = [(place, labels[each]) for each in class_names if each in by_class for place in by_class[each]]
     places = [place for place, _ in pairs]
     bases = [str(PurePosixPath(family, place.name).with_suffix("")) for place in places]
     name = tree.root.resolve().name if name is None else name
-    return listed(name, places, [label for _, label in pairs], class_names, bases)
+    listing = listed(name, tree, places, [label for _, label in pairs], class_names, bases)
+    notes = [] if quiet else notes
+    doubts = [] if settled else layout_doubts(tree)
+    return replace(listing, notes=(*notes, *listing.notes), doubts=(*doubts, *listing.doubts))
 
 
 def class_folders(tree: Tree) -> dict[str, list[ImageFile]]:
     """The images below each class folder, all of which have some.
 
     Raises:
-        BadInput: no folders, or one without images.
+        BadInput: no folders, one without images, or a file in two of them.
     """
     by_class: dict[str, list[ImageFile]] = {name: [] for name in tree.folders}
     for place in tree.images():
         top, _, rest = place.name.partition("/")
         if rest:
             by_class.setdefault(top, []).append(place)
+    for one, other in tree.same:
+        if one.split("/")[0] != other.split("/")[0]:
+            raise BadInput(
+                f"{tree.root}: {one} and {other} are the same on the disk, in two folders of classes: an image has one "
+                "class here; remove one of them"
+            )
     empty = sorted(name for name, places in by_class.items() if not places)
     if not by_class or empty:
         lacking = f"its folder {empty[0]!r} has no images" if empty else "no folders in it"
@@ -60,10 +79,3 @@ def class_folders(tree: Tree) -> dict[str, list[ImageFile]]:
             f"{tree.root}: {lacking}; expected a folder for each class with images in it, as in {tree.root}/cat/1.png"
         )
     return by_class
-
-
-def ordered_classes(names: Sequence[str] | dict[str, list[ImageFile]]) -> list[str]:
-    """Class names in their order: by value where all are whole numbers (`"2"` before `"10"`), else by characters."""
-    if all(name.isascii() and name.isdigit() for name in names):
-        return sorted(names, key=int)
-    return sorted(names)

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from scipy.io import loadmat
 
+from seasoning.data.files import ImageFile, Tree, read_tree
 from seasoning.data.folder import class_folders
 from seasoning.data.labels import LabelMap
-from seasoning.data.listing import ImageFile, Listing, Tree, listed, read_tree
+from seasoning.data.listing import Listing, listed
 from seasoning.errors import BadInput
 
 
@@ -35,6 +36,9 @@ __all__ = [
 
 VALIDATION = re.compile(r"ILSVRC2012_val_(\d{8})")
 _LABEL_LISTS = ("val.txt", "val_labels.txt", "imagenet_2012_validation_synset_labels.txt", "synset_labels.txt")
+_KAGGLE = (
+    "LOC_val_solution.csv"  # an image and the boxes in it on each line, `ILSVRC2012_val_00000001,n01751748 1 2 3 4`
+)
 _DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 _TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 
@@ -82,7 +86,9 @@ def wnid_listing(tree: Tree, name: str, classes: Sequence[str] | None = None, *,
     labels = {wnid: label for label, wnid in enumerate(known)}
     pairs = [(place, labels[wnid]) for wnid in known if wnid in by_class for place in by_class[wnid]]
     places = [place for place, _ in pairs]
-    listing = listed(name, places, [label for _, label in pairs], known, [base_image(each, family) for each in places])
+    listing = listed(
+        name, tree, places, [label for _, label in pairs], known, [base_image(each, family) for each in places]
+    )
     if classes is None:
         return listing
     position = {wnid: logit for logit, wnid in enumerate(wnids())}
@@ -93,7 +99,7 @@ def flat_listing(tree: Tree, name: str) -> Listing:
     """The official validation images: `ILSVRC2012_val_00000001.JPEG` and so on, in a folder or in the official archive.
 
     Their labels come from a list beside them: `val.txt` (file and class number from 0 on each line), a list of
-    WordNet ids in the order of the files, or the official development kit.
+    WordNet ids in the order of the files, Kaggle's `LOC_val_solution.csv`, or the official development kit.
 
     Raises:
         BadInput: there is no list of labels, or it does not fit the images.
@@ -106,7 +112,7 @@ def flat_listing(tree: Tree, name: str) -> Listing:
     if not places:
         raise BadInput(f"{tree.root}: no images named ILSVRC2012_val_00000001.JPEG and so on")
     labels = _flat_labels(beside, places)
-    return listed(name, places, labels, wnids(), [base_image(each, "") for each in places])
+    return listed(name, tree, places, labels, wnids(), [base_image(each, "") for each in places])
 
 
 def real_listing(listing: Listing, real: Path | None) -> Listing:
@@ -164,16 +170,19 @@ def _number(place: ImageFile) -> int:
 
 
 def _flat_labels(beside: Path, places: Sequence[ImageFile]) -> list[int]:
-    for path in (beside / file for file in _LABEL_LISTS):
+    for path in (beside / file for file in (*_LABEL_LISTS, _KAGGLE)):
         if path.is_file():
-            return _from_lines(path, path.read_text().splitlines(), places)
+            lines = path.read_text().splitlines()
+            if path.name == _KAGGLE:
+                lines = [line.replace(",", " ") for line in lines if VALIDATION.match(line)]
+            return _from_lines(path, lines, places)
     kits = [beside / _DEVKIT, *(beside / folder / "data" for folder in ("", "ILSVRC2012_devkit_t12"))]
     for kit in kits:
         if kit.is_file() or (kit / _TRUTH).is_file():
             return _from_kit(kit, places)
     raise BadInput(
         f"{beside}: the validation images have no list of labels beside them: expected one of "
-        f"{', '.join((*_LABEL_LISTS, _DEVKIT))}, the last from the place where the images came from"
+        f"{', '.join((*_LABEL_LISTS, _KAGGLE, _DEVKIT))}, the last from the place where the images came from"
     )
 
 
@@ -184,8 +193,8 @@ def _from_lines(path: Path, lines: Sequence[str], places: Sequence[ImageFile]) -
     try:
         if all(len(row) == 1 for row in rows):
             return [positions[rows[_number(place) - 1][0]] for place in places]
-        named = {PurePosixPath(row[0]).name: row[1] for row in rows}
-        texts = [named[place.name] for place in places]
+        named = {PurePosixPath(row[0]).stem: row[1] for row in rows}
+        texts = [named[PurePosixPath(place.name).stem] for place in places]
         labels = [positions[text] if text in positions else int(text) for text in texts]
     except (KeyError, IndexError, ValueError) as error:
         raise BadInput(f"{path}: no class for an image, or none that ImageNet has ({error})") from error

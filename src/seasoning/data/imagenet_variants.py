@@ -6,16 +6,17 @@ from pathlib import PurePosixPath
 
 import torch
 
+from seasoning.data.files import Tree
 from seasoning.data.folder import class_folders
 from seasoning.data.imagenet import subset, wnid_listing, wnids
 from seasoning.data.labels import LabelMap
-from seasoning.data.listing import Listing, Tree, listed
+from seasoning.data.listing import Listing, listed
 from seasoning.errors import BadInput
 
 
-__all__ = ["COARSE", "STIMULUS", "conflict_listing", "masked_listing", "sketch_listing", "v2_listing"]
+__all__ = ["COARSE", "conflict_listing", "is_stimulus", "masked_listing", "sketch_listing", "v2_listing"]
 
-STIMULUS = re.compile(r"([a-z]+)(\d+)-([a-z]+)(\d+)\.png")
+_STIMULUS = re.compile(r"([a-z]+)(\d+)-([a-z]+)(\d+)\.png")
 
 
 def _runs(text: str) -> tuple[int, ...]:
@@ -62,7 +63,7 @@ def v2_listing(tree: Tree, name: str) -> Listing:
     pairs = [(place, int(folder)) for folder in sorted(by_class, key=int) for place in by_class[folder]]
     places = [place for place, _ in pairs]
     bases = [f"imagenet-v2/{PurePosixPath(place.name).stem}" for place in places]
-    return listed(name, places, [label for _, label in pairs], wnids(), bases)
+    return listed(name, tree, places, [label for _, label in pairs], wnids(), bases)
 
 
 def masked_listing(tree: Tree, name: str, letter: str) -> Listing:
@@ -94,24 +95,34 @@ def conflict_listing(tree: Tree, name: str) -> Listing:
     """
     classes = list(COARSE)
     places = tree.images()
-    named = [STIMULUS.fullmatch(PurePosixPath(each.name).name.lower()) for each in places]
     shapes, textures, strange = [], [], []
-    for place, found in zip(places, named, strict=True):
-        if found is None or found[1] not in COARSE or found[3] not in COARSE:
+    for place in places:
+        found = _shape_and_texture(PurePosixPath(place.name).name)
+        if found is None:
             strange.append(place.name)
         else:
-            shapes.append(classes.index(found[1]))
-            textures.append(classes.index(found[3]))
+            shapes.append(classes.index(found[0]))
+            textures.append(classes.index(found[1]))
     if strange or not places:
         raise BadInput(
             f"{tree.root}: {strange[0] if strange else 'no images'}: expected files such as cat7-elephant3.png, shape "
             f"and texture out of {', '.join(classes)}"
         )
     bases = [f"conflict-stimuli/{PurePosixPath(each.name).stem}" for each in places]
-    listing = listed(name, places, shapes, classes, bases)
+    listing = listed(name, tree, places, shapes, classes, bases)
     return replace(
         listing,
         as_is=True,
         texture=torch.tensor(textures),
         label_map=LabelMap(len(wnids()), tuple(COARSE.values())),
     )
+
+
+def is_stimulus(file: str) -> bool:
+    """Whether a file is named like a conflict stimulus."""
+    return _shape_and_texture(file) is not None
+
+
+def _shape_and_texture(file: str) -> tuple[str, str] | None:
+    found = _STIMULUS.fullmatch(file.lower())
+    return (found[1], found[3]) if found and found[1] in COARSE and found[3] in COARSE else None

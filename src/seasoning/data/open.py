@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seasoning.data.catalogue import FACTS
+from seasoning.data.class_names import Numbering
 from seasoning.data.decoding import Photo, View, Whole, image_size
 from seasoning.data.listing import Listing
 from seasoning.data.reading import Known, read_samples, usable_processors
@@ -41,6 +42,8 @@ class ReadOptions:
         class_names: The model's classes in the order of its logits, to name the folders by.
         used: By the names of known data sets, how many images of them the model was trained and validated on, where
             these are not the usual ones.
+        class_order: How folders of one's own are numbered where nobody names the classes, from `CLASS_ORDERS`.
+        carried: The model's classes in the order of its logits, as its checkpoint names them.
     """
 
     split: str | None = None
@@ -51,6 +54,8 @@ class ReadOptions:
     partial: bool = False
     class_names: tuple[str, ...] | None = None
     used: Mapping[str, Used] = field(default_factory=dict)
+    class_order: str = "auto"
+    carried: tuple[str, ...] | None = None
 
 
 class Opened:
@@ -64,6 +69,7 @@ class Opened:
         samples: Of a set without files, gives them.
         options: How it is read.
         notes: What a reader of its numbers has to know, beside what its files say.
+        remark: What it was taken for and how to say otherwise, where that is in doubt.
     """
 
     def __init__(
@@ -75,8 +81,9 @@ class Opened:
         samples: Callable[[], Samples] | None,
         options: ReadOptions,
         notes: Sequence[str] = (),
+        remark: str = "",
     ) -> None:
-        self.name, self.column, self.kind = name, column, kind
+        self.name, self.column, self.kind, self.remark = name, column, kind, remark
         self._listing, self._samples, self._options, self._notes = listing, samples, options, notes
 
     @cached_property
@@ -130,7 +137,8 @@ class Opened:
         if self.listing is None or self.kind is None:
             return []
         missing = shortfall(self.listing, self.kind, self._options.split or "test")
-        return [*self._notes, *self.listing.notes, *([f"not complete: {missing}"] if missing else [])]
+        lacks = [f"not complete: {missing}"] if missing else []
+        return [*self._notes, *self.listing.doubts, *self.listing.notes, *lacks]
 
     def view(self, photo: Photo) -> View | None:
         """What is done to each image for a model that asks for photographs in this view; `None` leaves it as it is."""
@@ -196,9 +204,10 @@ def open_data(names: Sequence[str], options: ReadOptions) -> list[Opened]:
         options: How they are read.
 
     Raises:
-        UnknownName: no such data set, kind, split or transform.
-        BadInput: a split of data that has none, or a folder that does not hold what was said.
+        UnknownName: no such data set, kind, split, transform or order of classes.
+        BadInput: a split of data that has none, a class named twice, or a folder that does not hold what was said.
     """
+    Numbering(options.class_names, options.class_order)  # refused before any work, whatever the data
     if options.split is not None and options.split not in SPLITS:
         raise UnknownName("split", options.split, SPLITS)
     if options.transform not in TRANSFORMS:
@@ -220,7 +229,14 @@ def _opened(text: str, options: ReadOptions) -> list[Opened]:
     if not kind and not Path(path).exists():
         raise UnknownName("data set", text, [*SOURCES, *FACTS])
     split = options.split or "test"
-    found = find_set(Path(path), kind or None, split=split, class_names=options.class_names)
+    found = find_set(
+        Path(path),
+        kind or None,
+        split=split,
+        class_names=options.class_names,
+        class_order=options.class_order,
+        carried=options.carried,
+    )
     if options.split is not None and found.kind not in ("cifar10", "cifar100"):
         raise BadInput(f"--split {split} of the folder {path}: a folder is measured whole, leave the option out")
     if split not in ("train", "test"):
@@ -234,9 +250,11 @@ def _opened(text: str, options: ReadOptions) -> list[Opened]:
         )
     # The subsets of a C version share a column, `NAME/corruption/severity`; all others have their own.
     parts = [(each, each.name.split("/")[0] if found.kind.endswith("-c") else each.name) for each in found.parts]
-    # What is missing is said once, by the first of them.
-    notes = [[f"not complete: {missing}"] if missing is not None and each is parts[0] else [] for each in parts]
+    # What is said of all of them is said once, by the first.
+    remark = f"taken for {FACTS[found.kind].title} ({found.kind}), {found.remark}" if found.remark else ""
+    said = [*([remark] if remark else []), *([f"not complete: {missing}"] if missing is not None else [])]
+    notes = [said if part is parts[0] else [] for part in parts]
     return [
-        Opened(part.name, column, found.kind, part.open, None, options, noted)
+        Opened(part.name, column, found.kind, part.open, None, options, noted, remark)
         for (part, column), noted in zip(parts, notes, strict=True)
     ]

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from seasoning.atomic import replacing
 from seasoning.data.decoding import Decoded, View, decode_all
-from seasoning.data.listing import ImageFile, Listing
+from seasoning.data.files import ImageFile
+from seasoning.data.listing import Listing
 from seasoning.data.samples import Samples, pixels_known
 from seasoning.errors import BadInput
 
@@ -147,7 +148,10 @@ def _in_memory(listing: Listing, decode: Callable[[], Iterator[Decoded]], on_ima
 
 def _require_memory(listing: Listing, like: Tensor) -> None:
     needed = len(listing) * like[0].numel()
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows does not know it
+        return
     if needed > _SHARE_OF_MEMORY * there:
         raise BadInput(
             f"{listing.name}: its {len(listing)} images take {needed / 2**30:.1f} GiB, the machine has "
@@ -229,10 +233,12 @@ def _noted(note: Path) -> Any:
 def _key(listing: Listing, view: View | None) -> str:
     """What the decoded images depend on: places, sizes and times of the files, and the view."""
     digest = hashlib.sha256(f"{_FORMAT} {view!r}\n".encode())
-    known: dict[str, os.stat_result] = {}
+    known: dict[str, tuple[int, int]] = {}
     for place in listing.places:
         if place.path not in known:
-            known[place.path] = os.stat(place.path)
-        found = known[place.path]
-        digest.update(f"{os.path.abspath(place.path)}\0{place.offset}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+            # A link that leads nowhere is for the decoder to name.
+            found = os.stat(place.path) if os.path.exists(place.path) else None
+            known[place.path] = (found.st_size, found.st_mtime_ns) if found else (0, 0)
+        size, changed = known[place.path]
+        digest.update(f"{os.path.abspath(place.path)}\0{place.offset}\0{size}\0{changed}\n".encode())
     return digest.hexdigest()[:32]

@@ -5,6 +5,7 @@ run, or on the other samples.
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,8 @@ __all__ = [
     "split_samples",
     "usual_parts",
 ]
+
+_log = logging.getLogger(__name__)
 
 
 def load_digits() -> Samples:
@@ -119,7 +122,10 @@ def load_source(name: str, *, split: str = "test") -> Samples:
     found = find_set(Path(name), split=split)
     if len(found.parts) > 1:
         raise BadInput(f"{name} holds {len(found.parts)} sets, such as {found.parts[0].name}: give the folder of one")
-    return read_samples(found.parts[0].open())
+    listing = found.parts[0].open()
+    for note in (*listing.doubts, *listing.notes):
+        _log.warning("%s: %s", name, note)
+    return read_samples(listing)
 
 
 def split_samples(samples: Samples, sizes: Mapping[str, int]) -> dict[str, Samples]:

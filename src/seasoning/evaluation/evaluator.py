@@ -12,6 +12,7 @@ from seasoning.attacks.base import Attack, Classifier
 from seasoning.attacks.checks import (
     check_batch,
     check_result,
+    check_threat,
     device_of,
     evaluation_mode,
     in_batches,
@@ -128,6 +129,8 @@ def _outcomes(
             "several classes are right for each image, and an attack knows one: measure this data set clean, and "
             "attack the one with a single label for each image"
         )
+    if threat is not None:
+        check_threat(threat, x)
     y = y.long()
     unmasked = None
     if label_map is None:

@@ -185,3 +185,6 @@ def test_what_cannot_be_is_refused() -> None:
         corrupt(X, IDS, "fog", 6)
     with pytest.raises(BadInput, match="one or three channels"):
         corrupt(X[:, :2], IDS, "fog", 1)
+    for height, width in ((1, 1), (7, 300), (32, 7)):
+        with pytest.raises(BadInput, match=f"images of {width} x {height} pixels: corruptions want at least 8 on each"):
+            corrupt(X[:1, :, :1, :1].expand(1, 3, height, width), IDS[:1], "pixelate", 5)

@@ -193,7 +193,7 @@ def test_c_versions_of_a_split_have_its_ids(tmp_path: Path, form: str, split: st
         for place, name in enumerate(TEN):
             for part in ("train", "test"):
                 save_noise(tmp_path / "ten" / part / name / "1.png", place, width=32, height=32)
-    found = find_set(tmp_path / "ten", split=split)
+    found = find_set(tmp_path / "ten", "cifar10", split=split)
     listing = found.parts[0].open()
     write_corrupted(listing, found.kind, tmp_path / "c", corruptions=("contrast",))
     # Not even asked for: the C version knows what it was made of.
@@ -214,3 +214,56 @@ def test_what_cannot_be_is_refused_before_any_file(pets: Path, tmp_path: Path) -
     _, listing = opened(pets)
     with pytest.raises(BadInput, match=r"two images would both become cat/0\.png: rename one"):
         write_corrupted(listing, "folder", out)
+
+
+SMALL = ((1, 1), (3, 2), (300, 7), (7, 7))
+
+
+@pytest.mark.parametrize("size", SMALL)
+def test_images_that_are_too_small_are_refused_before_any_work(
+    pets: Path, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    width, height = size
+    save_noise(pets / "cat" / "small.png", 7, width=width, height=height)
+    _, listing = opened(pets)
+    out = tmp_path / "c"
+    said = (
+        rf"1 images have a side of less than 8 pixels: cat/small\.png \({width} x {height}\); remove them, or .*--size"
+    )
+    with pytest.raises(BadInput, match=said):
+        write_corrupted(listing, "folder", out)
+    assert not out.exists()
+    view = Photo((16, 16), 0.875, "bilinear")
+    assert write_corrupted(listing, "folder", out, corruptions=("pixelate",), severities=(5,), view=view) == 7
+
+
+def test_images_without_a_header_are_refused_before_any_work(pets: Path, tmp_path: Path) -> None:
+    for number in range(12):
+        (pets / "cat" / f"cut{number}.png").write_bytes(b"no image")
+    with pytest.raises(BadInput, match=r"12 images cannot be read: cat/cut0\.png, .*, …; copy them again"):
+        write_corrupted(opened(pets)[1], "folder", tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(("width", "height"), [(8, 8), (300, 8), (8, 97)])
+def test_the_least_size_has_all_of_them(tmp_path: Path, width: int, height: int) -> None:
+    save_noise(tmp_path / "set" / "cat" / "1.png", 7, width=width, height=height)
+    _, listing = opened(tmp_path / "set")
+    assert write_corrupted(listing, "folder", tmp_path / "c") == 75
+    original = read_samples(listing).x
+    for part in find_set(tmp_path / "c").parts:
+        changed = read_samples(part.open()).x
+        assert changed.shape == original.shape
+        # A zoom by less than a pixel in all is the one that does nothing.
+        assert torch.equal(changed, original) == (max(width, height) == 8 and part.name.endswith("zoom_blur/1"))
+
+
+def test_names_that_differ_in_case_alone_are_one_file_to_some_disks(pets: Path, tmp_path: Path) -> None:
+    save_noise(pets / "cat" / "A.png", 1)
+    save_noise(pets / "cat" / "a.png", 2)
+    _, listing = opened(pets)
+    write_corrupted(listing, "folder", tmp_path / "c", corruptions=("fog",), severities=(1,))
+    # Such a disk finds the note under any spelling.
+    (tmp_path / "c" / "MADE-OF.JSON").write_text((tmp_path / "c" / "made-of.json").read_text())
+    with pytest.raises(BadInput, match=r"two images would both become cat/a\.png: rename one"):
+        write_corrupted(listing, "folder", tmp_path / "c", corruptions=("fog",), severities=(2,))

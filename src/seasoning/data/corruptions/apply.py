@@ -19,9 +19,12 @@ from seasoning.errors import BadInput, UnknownName
 from seasoning.noise import CORRUPTIONS, sample_generator
 
 
-__all__ = ["CORRUPTIONS", "LEVELS", "corrupt", "corrupted"]
+__all__ = ["CORRUPTIONS", "LEAST_SIDE", "LEVELS", "corrupt", "corrupted"]
 
 LEVELS = (1, 2, 3, 4, 5)
+# The published levels are lengths in pixels for images of 32: below a quarter of that some change nothing at all, as a
+# zoom by a part of a pixel, or cannot be done.
+LEAST_SIDE = 8
 _CHUNK = 1 << 23  # values worked on at a time
 
 
@@ -29,7 +32,8 @@ def corrupt(images: Tensor, ids: Tensor, corruption: str, severity: int, *, seed
     """Images under a common corruption.
 
     Args:
-        images: `(N, C, H, W)` uint8, or floats in [0, 1]; of one or three channels.
+        images: `(N, C, H, W)` uint8, or floats in [0, 1]; of one or three channels, at least `LEAST_SIDE` pixels high
+            and wide.
         ids: Sample ids, `(N,)`.
         corruption: A name from `CORRUPTIONS`.
         severity: From 1 to 5.
@@ -52,6 +56,9 @@ def corrupt(images: Tensor, ids: Tensor, corruption: str, severity: int, *, seed
     if images.dim() != 4 or images.shape[1] not in (1, 3) or len(ids) != len(images):
         given = f"images of shape {tuple(images.shape)} and {len(ids)} ids"
         raise BadInput(f"{given}: expected (N, C, H, W) of one or three channels, and an id for each")
+    if min(images.shape[2:]) < LEAST_SIDE:
+        height, width = images.shape[2:]
+        raise BadInput(f"images of {width} x {height} pixels: corruptions want at least {LEAST_SIDE} on each side")
     level = SEVERITIES[table_for(*images.shape[2:])][corruption][severity - 1]
     size = max(1, _CHUNK // max(images[0].numel(), 1))
     parts = [

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from multiprocessing import get_context
@@ -16,8 +17,8 @@ from torchvision.transforms import functional
 
 from seasoning.atomic import replacing
 from seasoning.data.corrupted_sets import MADE_OF
-from seasoning.data.corruptions.apply import CORRUPTIONS, LEVELS, corrupt
-from seasoning.data.decoding import View, decode
+from seasoning.data.corruptions.apply import CORRUPTIONS, LEAST_SIDE, LEVELS, corrupt
+from seasoning.data.decoding import View, decode, image_size
 from seasoning.data.listing import Listing
 from seasoning.data.recognise import LISTERS
 from seasoning.errors import BadInput, RunConflict, UnknownName
@@ -26,6 +27,7 @@ from seasoning.errors import BadInput, RunConflict, UnknownName
 __all__ = ["write_corrupted"]
 
 _LONG = ("classes", "sources")  # of what was noted, what says nothing to a reader
+_MOST_NAMED = 10
 _TOGETHER = 64  # images of one size that are corrupted at a time
 _SHARED: dict[str, Callable[["_Work"], "_Work"]] = {}  # in a worker process
 
@@ -70,8 +72,8 @@ def write_corrupted(
 
     Raises:
         UnknownName: there is no such corruption.
-        BadInput: a severity out of range, some severities of an array, an image that cannot be read, or a kind whose
-            C version could not be read back.
+        BadInput: a severity out of range, some severities of an array, images that are too small or cannot be read, or
+            a kind whose C version could not be read back.
         RunConflict: the folder holds something else.
     """
     for each in corruptions:
@@ -85,12 +87,13 @@ def write_corrupted(
             f"{listing.name} as {kind}: its C version could not be read back; expected one of {', '.join(LISTERS)}. "
             "The photographs of ReaL are those of ImageNet: corrupt them by --kind imagenet"
         )
+    _require_sizes(listing, view)
     _claim(out, {**_described(listing, kind), "seed": seed, "view": repr(view)})
     if listing.pixels is not None:
         if set(severities) != set(LEVELS):
             raise BadInput(f"{listing.name} is an array, whose C version holds all severities: leave them out")
         return _write_arrays(listing, out, corruptions, seed, on_images)
-    targets = _targets(listing)
+    targets = _targets(listing, out)
     work = []
     for corruption in corruptions:
         for severity in severities:
@@ -104,6 +107,35 @@ def write_corrupted(
         made += len(done.rows)
         on_images(f"{done.corruption} {done.severity}", there + made, total)
     return made
+
+
+def _require_sizes(listing: Listing, view: View | None) -> None:
+    """Refuse, before any work, images that are too small to be corrupted, and those without a readable header."""
+    if view is not None:
+        return
+    if listing.pixels is not None:
+        sizes: list[tuple[int, int] | None] = [(listing.pixels.shape[2], listing.pixels.shape[3])]
+        names = [listing.name]
+    else:
+        sizes, names = [image_size(place) for place in listing.places], [place.name for place in listing.places]
+    unread = [name for name, size in zip(names, sizes, strict=True) if size is None]
+    if unread:
+        raise BadInput(f"{listing.name}: {_counted(unread, 'cannot be read')}; copy them again, or remove them")
+    small = [
+        f"{name} ({size[1]} x {size[0]})"
+        for name, size in zip(names, sizes, strict=True)
+        if size is not None and min(size) < LEAST_SIDE
+    ]
+    if small:
+        raise BadInput(
+            f"{listing.name}: {_counted(small, f'have a side of less than {LEAST_SIDE} pixels')}; remove them, or "
+            "bring all to one size by --size"
+        )
+
+
+def _counted(names: Sequence[str], what: str) -> str:
+    more = ", …" if len(names) > _MOST_NAMED else ""
+    return f"{len(names)} images {what}: {', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def _worked(act: Callable[[_Work], _Work], work: Sequence[_Work], workers: int) -> Iterable[_Work]:
@@ -165,7 +197,7 @@ def _claim(out: Path, about: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(about))
 
 
-def _targets(listing: Listing) -> list[str]:
+def _targets(listing: Listing, out: Path) -> list[str]:
     """Path of each image below its subset: class and file as in the original, without loss."""
     names = []
     for place, label in zip(listing.places, listing.y.tolist(), strict=True):
@@ -177,8 +209,10 @@ def _targets(listing: Listing) -> list[str]:
                 else PurePosixPath(listing.class_names[label]) / f"{path.stem}.png"
             )
         )
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    # To most file systems of macOS and Windows `A.png` and `a.png` are one file.
+    written = [name.casefold() for name in names] if (out / MADE_OF.upper()).is_file() else names
+    twice = next((name for name, count in Counter(written).items() if count > 1), None)
+    if twice is not None:
         raise BadInput(f"{listing.name}: two images would both become {twice}: rename one of them")
     return names
 
