@@ -126,3 +126,12 @@ def test_measured_statistics_come_with_the_normalization_that_they_were_measured
     assert set(load_ingredient(soup)) == set(base)
     (problem,) = verify_soup(changed(soup, mean=[0.0], std=[1.0]), paths).problems if carry else ("with mean [0] and",)
     assert "with mean [0] and" in problem
+
+
+def test_the_soup_of_the_demo_is_what_its_provenance_says(finished: Path) -> None:
+    names = ("linf", "l2", "l1", "nominal")
+    found = verify_soup(
+        finished / "soup.safetensors", [finished / "ingredients" / f"{name}.safetensors" for name in names]
+    )
+    assert found == ([], [])
+    assert json.loads(read_metadata(finished / "soup.safetensors")["seasoning.soup"])["mean"] == [0.5]
