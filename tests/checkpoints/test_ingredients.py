@@ -247,3 +247,15 @@ def test_entries_of_a_script_say_constants(tmp_path: Path, entries: dict[str, ob
 def test_other_numbers_say_none(tmp_path: Path, entries: dict[str, object]) -> None:
     torch.save({"state_dict": A, "run": entries, **({} if "mean" in entries else entries)}, tmp_path / "a.pt")
     assert load_ingredients([tmp_path / "a.pt"]).constants == [None]
+
+
+def test_wrappers_inside_names_of_some_are_taken_out(tmp_path: Path) -> None:
+    inside = {name.replace("blocks.", "blocks.module.", 1): tensor for name, tensor in A.items()}
+    for name, state in (("a", inside), ("b", B), ("c", typed(under("encoder.", public(A)), torch.float16))):
+        save_state(state, tmp_path / name, {})
+    paths = [tmp_path / name for name in "abc"]
+    soup = load_ingredient(mix_files(paths, (0.25, 0.25, 0.5), tmp_path / "soup"))
+    expected = mix([A, B, typed(typed(A, torch.float16), torch.float32)], (0.25, 0.25, 0.5))
+    assert set(soup) == set(expected)
+    assert all(torch.equal(soup[name], expected[name]) for name in expected)
+    assert verify_soup(tmp_path / "soup", paths) == ([], [])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -42,7 +43,7 @@ def checkpoint(robust_state: State, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def measured(
-    checkpoint: Path,
+    checkpoint: Path | str,
     folder: Path,
     *,
     data: str = "digits",
@@ -306,3 +307,31 @@ def test_a_radius_that_covers_the_box_is_refused_before_anything_is_measured(che
         measured(checkpoint, tmp_path, threats=["l1:60"])
     with Store(tmp_path / STORE) as store:
         assert list(store.headers()) == []
+
+
+def test_published_constants_are_those_of_networks_of_timm_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("resnet10t", num_classes=10, in_chans=1)
+    config = {"num_classes": 10, "mean": [0.1], "std": [0.3]}
+    timm.models.save_for_hf(network, tmp_path / "hub", model_config=config, safe_serialization=True)
+    known = json.loads((tmp_path / "hub" / "config.json").read_text())
+    known["pretrained_cfg"] |= {"mean": [0.1], "std": [0.3], "input_size": [1, 8, 8], "num_classes": 10}
+    known["model_args"] = {"in_chans": 1}
+    (tmp_path / "hub" / "config.json").write_text(json.dumps(known))
+    (tmp_path / "net.py").write_text(
+        "import timm\ndef build(num_classes, in_chans):\n"
+        "    return timm.create_model('resnet10t', num_classes=num_classes, in_chans=in_chans)\n"
+    )
+    met: dict[str, object] = {}
+
+    def build(architecture: str, options: object, **about: object) -> PixelClassifier:
+        met[architecture] = about["constants"]
+        raise BadInput("enough")
+
+    monkeypatch.setattr("seasoning.commands.evaluate.build_for", build)
+    for architecture in ("resnet10t", f"{tmp_path / 'net.py'}:build"):
+        with pytest.raises(BadInput, match="enough"):
+            measured(f"local-dir:{tmp_path / 'hub'}", tmp_path / "out", architecture=architecture)
+    assert met == {"resnet10t": ((0.1,), (0.3,)), f"{tmp_path / 'net.py'}:build": None}

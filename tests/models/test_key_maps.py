@@ -516,3 +516,49 @@ def test_position_embeddings_of_another_size_are_resampled_as_timm_does(caplog: 
     assert "the checkpoint is adapted as timm does for VisionTransformer" in caplog.text
     with pytest.raises(Mismatch, match=r"'head.weight' has shape \(3, 12\) in the checkpoint, .* wants \(4, 12\)"):
         build_model("vit_tiny_patch16_224", state=at_224.state_dict(), **small | {"num_classes": 4})
+
+
+def moved(seed: int = 0) -> State:
+    state = preact().network.state_dict()
+    return {name: torch.rand_like(each) if each.dim() else each + 3 for name, each in state.items()}
+
+
+def test_backbone_and_head_under_names_of_their_own_are_one_network() -> None:
+    state = moved()
+    parts = {("head." if name.startswith("fc.") else "backbone.") + name: each for name, each in state.items()}
+    for given in (parts, {f"module.{name}": each for name, each in parts.items()}):
+        found = preact(state=given).network.state_dict()
+        assert all(torch.equal(found[name], state[name]) for name in state)
+    with pytest.raises(Mismatch, match="lacks tensor"):
+        preact(state=parts | {"neck.weight": torch.zeros(2)})
+    with pytest.raises(Mismatch, match="lacks tensor"):
+        preact(state={name: each for name, each in parts.items() if name != "head.fc.bias"})
+
+
+@pytest.mark.parametrize("wrapper", ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"])
+def test_wrappers_inside_names_are_taken_out(wrapper: str) -> None:
+    state = moved()
+    given = {re.sub(r"^blocks\.(\d+)\.", rf"blocks.\1.{wrapper}.", name): each for name, each in state.items()}
+    assert set(given) != set(state)
+    found = preact(state=given).network.state_dict()
+    assert all(torch.equal(found[name], state[name]) for name in state)
+
+
+def test_filters_of_timm_that_take_the_checkpoint_alone_serve_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def older(state: State) -> State:
+        return {name.replace("classifier.", "fc."): tensor for name, tensor in state.items()}
+
+    monkeypatch.setattr(timm.models.resnet, "_filter_fn", older, raising=False)
+    network = timm.create_model("resnet10t", num_classes=3)
+    theirs = {name.replace("fc.", "classifier."): tensor for name, tensor in network.state_dict().items()}
+    found = build_model("resnet10t", num_classes=3, state=theirs).network.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_a_filter_that_fails_leaves_the_misfit_to_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(state: State, network: nn.Module) -> State:
+        raise KeyError("some name")
+
+    monkeypatch.setattr(timm.models.resnet, "checkpoint_filter_fn", failing, raising=False)
+    with pytest.raises(Mismatch, match=r"lacks tensor 'conv1.0.weight' .* it holds 1 tensors: 'stem'"):
+        build_model("resnet10t", num_classes=3, state={"stem.weight": torch.zeros(1)})

@@ -26,6 +26,8 @@ __all__ = [
 
 # What data parallelism, compilation, `nn.Sequential(normalize, network)` and classes that normalize put before names.
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "network.", "net.", "1.")
+# Modules that these put in the middle of names.
+_INNER = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 # Counters of batch normalization, which old checkpoints lack.
 COUNTER = "num_batches_tracked"
 # What stands beside a network in the files of training scripts: losses with their class weights, and metrics.
@@ -114,11 +116,11 @@ FAMILIES = (
 
 
 def bare(names: Iterable[str]) -> dict[str, str]:
-    """Names without the wrappers' prefixes that all layers have, to the names as given.
+    """Names without the wrappers' prefixes that all layers have, and without wrappers inside, to the names as given.
 
     Constants, losses and metrics do not count as layers, and keep a name of their own.
     """
-    found = {name: name for name in names}
+    found = {_unwrapped(name): name for name in names}
     while True:
         layers = [name for name in found if _is_layer(name)]
         prefix = next((each for each in _WRAPPERS if all(name.startswith(each) for name in layers)), None)
@@ -189,6 +191,12 @@ def shared_names(
     return shared, notes
 
 
+def _unwrapped(name: str) -> str:
+    """A name without the modules that wrappers put into its middle."""
+    first, *inner = name.split(".")
+    return ".".join([first, *(part for part in inner if part not in _INNER)])
+
+
 def _is_layer(name: str) -> bool:
     return kind_of(name) is None and not is_beside(name)
 
@@ -199,6 +207,7 @@ def _as_they_are(layers: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
 
 def _stripped(layers: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     """Names without what all of one checkpoint begin with, but for how all these beginnings end."""
+    layers = [{_unwrapped(name): given for name, given in each.items()} for each in layers]
     prefixes = [_common_prefix(each) for each in layers]
     ends = zip(*(reversed(prefix.split(".")[:-1]) for prefix in prefixes), strict=False)
     kept = "".join(f"{end[0]}." for end in reversed(list(takewhile(lambda end: len(set(end)) == 1, ends))))
@@ -212,8 +221,9 @@ def _ours(layers: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     """Names of the families under our names."""
     forms = []
     for each in layers:
-        prefix = _common_prefix(each)
-        plain = {name.removeprefix(prefix): given for name, given in each.items()}
+        inner = {_unwrapped(name): given for name, given in each.items()}
+        prefix = _common_prefix(inner)
+        plain = {name.removeprefix(prefix): given for name, given in inner.items()}
         family = family_of(plain)
         forms.append(plain if family is None else translated(family, plain))
     return forms

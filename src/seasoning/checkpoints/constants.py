@@ -1,5 +1,6 @@
 """By what a network normalizes images: found wherever a checkpoint says it, compared, and refused where impossible."""
 
+import logging
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,6 +25,8 @@ __all__ = [
     "said_in",
     "sound",
 ]
+
+_log = logging.getLogger(__name__)
 
 # Constants that differ by less are one set, rounded differently; neighbouring values of a pixel differ by 0.004.
 _SAME_CONSTANT = 1e-3
@@ -203,6 +206,7 @@ def settled(told: Constants | None, given: Constants | None, who: str) -> Consta
             f"{who} was trained with normalization mean {list(told.mean)} and std {list(told.std)}, not "
             f"{list(given.mean)} and {list(given.std)}: leave mean and std out (--mean, --std)"
         )
+    _log.info("normalizing as %s says: mean %s, std %s", who, *map(list, told))
     return told
 
 

@@ -19,10 +19,11 @@ from seasoning.data.decoding import Photo
 from seasoning.data.sources import source_parts
 from seasoning.errors import BadInput
 from seasoning.models import PixelClassifier, build_model
+from seasoning.models.from_file import is_file_name
 from seasoning.models.probe import require_takes
 
 
-__all__ = ["build_for", "carried_names", "in_grey", "network_for", "seen_by", "training_images", "view_of"]
+__all__ = ["build_for", "carried_names", "in_grey", "network_for", "seen_by", "speaks_of", "training_images", "view_of"]
 
 _COLOURS = 3
 # Luminance of red, green and blue in 2^16ths, as Pillow has it; they sum to 1, so that grey stays the same grey.
@@ -55,6 +56,14 @@ def carried_names(source: str | Path) -> tuple[str, ...] | None:
     except (OSError, ValueError):
         return None  # a file of that name that is something else
     return class_names_in(content) if isinstance(content, Mapping) else None
+
+
+def speaks_of(source: str | Path, architecture: str) -> bool:
+    """Whether what a checkpoint says of normalization is meant for the network.
+
+    Published constants are timm's for a network of timm; one from a file does with its images what it does.
+    """
+    return not (is_file_name(architecture) and str(source).startswith(PREFIXES))
 
 
 def training_images(data: str) -> Samples:

@@ -15,9 +15,10 @@ from seasoning.attacks.checks import check_threat
 from seasoning.checkpoints.constants import Constants, settled
 from seasoning.checkpoints.load import fingerprint, is_there, load_ingredient, parted
 from seasoning.checkpoints.provenance import constants_of, images_used
-from seasoning.commands.data import build_for, carried_names, seen_by, view_of
+from seasoning.commands.data import build_for, carried_names, seen_by, speaks_of, view_of
 from seasoning.config.evaluate import EvaluateSpec
 from seasoning.config.run_record import read_record
+from seasoning.config.sections import NetworkSection
 from seasoning.data import Samples
 from seasoning.data.corrupted_sets import ALEXNET_ERRORS
 from seasoning.data.open import Opened, ReadOptions, open_data
@@ -115,7 +116,6 @@ def evaluate_sets(source: str | Path, spec: EvaluateSpec, folder: Path, *, watch
         parted(source)  # says what is near
     opened = open_data(spec.data, _reading(source, spec))
     _require_one_model(opened, bool(attacks))
-    given = None if network.mean is None or network.std is None else (network.mean, network.std)
     try:
         model = build_for(
             network.architecture,
@@ -123,7 +123,7 @@ def evaluate_sets(source: str | Path, spec: EvaluateSpec, folder: Path, *, watch
             outputs=opened[0].outputs,
             channels=opened[0].channels,
             state=load_ingredient(source),
-            constants=_constants(source, given),
+            constants=_constants(source, network),
         )
     except Mismatch as error:
         # The number of classes may be wrong since the data were taken for something else.
@@ -242,9 +242,11 @@ def _reading(source: str | Path, spec: EvaluateSpec) -> ReadOptions:
     )
 
 
-def _constants(source: str | Path, given: tuple[tuple[float, ...], tuple[float, ...]] | None) -> Constants | None:
-    """By what images are normalized: what the caller says, else what the checkpoint's file says of itself."""
-    return settled(constants_of([source]), None if given is None else Constants(*given), str(source))
+def _constants(source: str | Path, network: NetworkSection) -> Constants | None:
+    """By what images are normalized: what the checkpoint says of itself, else what the caller says."""
+    said = constants_of([source]) if speaks_of(source, network.architecture) else None
+    given = None if network.mean is None or network.std is None else Constants(network.mean, network.std)
+    return settled(said, given, str(source))
 
 
 def _measured(

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from seasoning.attacks import Attack, suite_attack
-from seasoning.checkpoints.constants import Constants, settled
+from seasoning.checkpoints.constants import Constants, agreed, settled
 from seasoning.checkpoints.ingredients import load_ingredients
 from seasoning.checkpoints.load import State, fingerprint, is_there
-from seasoning.commands.data import build_for
+from seasoning.commands.data import build_for, speaks_of
 from seasoning.commands.search_data import OpenTask, Part, Sets
 from seasoning.config.search import SearchPlan, points_of
 from seasoning.config.sections import AttackSection
@@ -75,7 +75,11 @@ def network_of(plan: SearchPlan, sets: Sets, state: State) -> PixelClassifier:
     """
     network = plan.network
     given = None if network.mean is None or network.std is None else Constants(network.mean, network.std)
-    said = load_ingredients(list(plan.ingredients.values()), list(plan.ingredients)).agreed()
+    ingredients = load_ingredients(list(plan.ingredients.values()), list(plan.ingredients))
+    said = agreed(
+        (name, constants if speaks_of(path, network.architecture) else None)
+        for (name, path), constants in zip(plan.ingredients.items(), ingredients.outside, strict=True)
+    )
     return build_for(
         network.architecture,
         network.options,

@@ -94,7 +94,7 @@ def adapt_keys(state: State, network: nn.Module) -> State:
         _require_same_arithmetic(family, names, network)
         names = translated(family, names)
     elif not all(name in names for name in wanted):
-        names = _out_of_modules(_under_its_prefix(names, wanted), wanted)
+        names = _out_of_modules(_put_together(_under_its_prefix(names, wanted), wanted), wanted)
     adapted = {ours.get(name, name): state[given] for name, given in names.items()}
     for name in own:
         if name.endswith(COUNTER):
@@ -153,6 +153,32 @@ def _under_its_prefix(names: Mapping[str, str], wanted: Iterable[str]) -> Mappin
     return {name.removeprefix(prefix): given for name, given in names.items() if name.startswith(prefix)}
 
 
+def _put_together(names: Mapping[str, str], wanted: Iterable[str]) -> Mapping[str, str]:
+    """Names of a network that lies in parts under prefixes of their own, such as a backbone and a head.
+
+    Only where every layer of the checkpoint then has exactly one place.
+    """
+    parts: dict[str, list[str]] = {}
+    for name in wanted:
+        parts.setdefault(name.partition(".")[0], []).append(name)
+    moved: dict[str, str] = {}
+    for part in parts.values():
+        prefix = next(iter(whole_under(names, part)), None)
+        if prefix is None:
+            return names
+        moved |= {name: names[prefix + name] for name in part}
+    counters = [name for name in names if name.endswith(COUNTER)]
+    if len(set(moved.values())) < len(moved) or len(moved) + len(counters) < len(names):
+        return names
+    _log.info("putting together a network from parts under other names, such as %r", next(iter(moved.values())))
+    places = {given: name.rpartition(".")[0] for name, given in moved.items()}
+    layers = {given.rpartition(".")[0]: layer for given, layer in places.items()}
+    for name in counters:
+        layer = layers.get(names[name].rpartition(".")[0])
+        moved |= {} if layer is None else {f"{layer}.{COUNTER}": names[name]}
+    return moved
+
+
 def _out_of_modules(names: Mapping[str, str], wanted: Iterable[str]) -> dict[str, str]:
     """Layers that stand alone in a numbered module of their own, such as a head behind dropout, as the layers."""
     inside: dict[str, set[str]] = {}
@@ -192,7 +218,10 @@ def _by_timm(tensors: State, network: nn.Module) -> State | None:
     if adapt is None or not type(network).__module__.startswith("timm."):
         return None
     try:
-        adapted = adapt(dict(tensors), network)
+        try:
+            adapted = adapt(dict(tensors), network)
+        except TypeError:  # older ones take the checkpoint alone
+            adapted = adapt(dict(tensors))
     # A function for other checkpoints than this one may fail in any way; the misfit is told instead.
     except Exception as error:
         _log.debug("timm does not adapt the checkpoint: %s", error)
