@@ -11,18 +11,18 @@ from pathlib import Path
 
 __all__ = ["replacing"]
 
-# Nobody writes one file for a day without adding to it: what is older was left by a process that was killed.
+# No process writes one file for a day without adding to it: an older one was left by a process that was killed.
 _LEFT_BEHIND = 24 * 3600.0
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that takes its place when the block ends without an error.
+    """A temporary name beside `path` that replaces it when the block ends without an error.
 
     The content reaches the disk before the rename, so a crash leaves the old file or the new one, never a part. Every
     call has a name of its own (`.NAME.….tmp`), so that several processes may write the same file: the last one to
     finish stays. What a killed process left is removed by a later call for the same file, a day after it was last
-    written to; until then it might belong to somebody at work.
+    written to; until then it might belong to a process at work.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_behind(path)

@@ -11,7 +11,7 @@ _MOST_LISTED = 30
 
 
 class SeasoningError(Exception):
-    """Something that the person who called can mend; its text says how."""
+    """Something that the caller can mend; its text says how."""
 
 
 class BadInput(SeasoningError, ValueError):
@@ -19,15 +19,15 @@ class BadInput(SeasoningError, ValueError):
 
 
 class Mismatch(SeasoningError, ValueError):
-    """Parameters that do not fit together: other names, shapes or types."""
+    """Parameters that do not fit together: different names, shapes or types."""
 
 
 class RunConflict(SeasoningError):
-    """An output folder that holds something else than what was asked for."""
+    """An output folder that holds something other than what was asked for."""
 
 
 class Stopped(SeasoningError):
-    """Work that was asked to stop, and can be gone on with."""
+    """Work that was stopped on request, and can be resumed."""
 
 
 class UnknownName(SeasoningError, LookupError):

@@ -111,7 +111,7 @@ def _project_l1(x: Tensor, center: Tensor, eps: Tensor, halvings: int) -> Tensor
     """
     delta, origin = (x - center).flatten(1), center.flatten(1)
     room, size = _room(delta, origin), delta.abs()
-    # One place for all trials: fresh memory for each would cost more than the arithmetic. A graph needs them apart.
+    # One buffer for all trials: fresh memory for each would cost more than the arithmetic. A graph needs them apart.
     tried = None if delta.requires_grad or eps.requires_grad else torch.empty_like(size)
 
     def moves(multiplier: Tensor) -> Tensor:
@@ -126,8 +126,8 @@ def _project_l1(x: Tensor, center: Tensor, eps: Tensor, halvings: int) -> Tensor
     # a sum, without which a point on the sphere would be pushed in by the width of the bracket.
     allowed = eps * (1 + 4 * torch.finfo(x.dtype).eps)
     at_low, at_high = moves(low).sum(1), moves(high).sum(1)
-    share = ((at_low - eps) / (at_low - at_high).clamp_min(torch.finfo(x.dtype).tiny)).clamp(0, 1)
-    root = low + share * (high - low)
+    fraction = ((at_low - eps) / (at_low - at_high).clamp_min(torch.finfo(x.dtype).tiny)).clamp(0, 1)
+    root = low + fraction * (high - low)
     root = torch.where(moves(root).sum(1) > allowed, high, root)
     inside = torch.minimum(size, room).sum(1) <= allowed
     return _moved(center, moves(torch.where(inside, torch.zeros_like(root), root)), delta)
@@ -170,7 +170,7 @@ def sparse_direction(gradient: Tensor, density: Tensor) -> Tensor:
 
     Args:
         gradient: `(B, C, H, W)`; an entry of 0 is never moved.
-        density: Share of the entries to move, `(B,)` in [0, 1]; at least one is.
+        density: Fraction of the entries to move, `(B,)` in [0, 1]; at least one is.
 
     Source: Croce & Hein 2021, *Mind the box*, section 4.
     """

@@ -24,17 +24,17 @@ __all__ = [
 
 
 def accuracy(outcomes: Outcomes) -> Estimate:
-    """Share of the measured clean images that are classified correctly."""
+    """Fraction of the measured clean images that are classified correctly."""
     return proportion(clean_column(outcomes)[1])
 
 
 def robust_accuracy(outcomes: Outcomes) -> Estimate:
-    """Share of the measured samples that are classified correctly, clean and under the attack."""
+    """Fraction of the measured samples that are classified correctly, clean and under the attack."""
     return proportion(robust_column(outcomes)[1])
 
 
 def unmasked_accuracy(outcomes: Outcomes) -> Estimate:
-    """Share of the measured clean images that are classified correctly when all classes of the model compete.
+    """Fraction of the measured clean images that are classified correctly when all classes of the model compete.
 
     Raises:
         BadInput: the data set has no mask.
@@ -45,7 +45,7 @@ def unmasked_accuracy(outcomes: Outcomes) -> Estimate:
 
 
 def shape_bias(outcomes: Outcomes) -> Estimate:
-    """Of the conflict stimuli that are taken for their shape or their texture, the share taken for their shape.
+    """Of the conflict stimuli that are taken for their shape or their texture, the fraction taken for their shape.
 
     Only images whose shape and texture disagree are counted.
 
@@ -74,7 +74,7 @@ def corruption_error(errors: Sequence[float], baseline: float) -> float:
 
 
 def union_accuracy(*outcomes: Outcomes) -> Estimate:
-    """Share of the samples that are robust to every threat measured.
+    """Fraction of the samples that are robust to every threat measured.
 
     Raises:
         BadInput: the measurements do not hold the same samples.

@@ -34,7 +34,7 @@ CORRUPTIONS = (
     "pixelate",
     "jpeg_compression",
 )
-PURPOSES |= {name: 64 + place for place, name in enumerate(CORRUPTIONS)}
+PURPOSES |= {name: 64 + index for index, name in enumerate(CORRUPTIONS)}
 _WORD = (1 << 64) - 1
 _LARGEST_SEED = (1 << 62) - 1
 # The golden ratio of 64 bits: its multiples lie far apart, so that no use of a seed repeats another one.

@@ -84,7 +84,7 @@ class Task:
 
     @property
     def column(self) -> str:
-        """The column of a table that it belongs to: corruptions and severities share that of their data set."""
+        """The column of a table that it belongs to: corruptions and severities belong to that of their data set."""
         return str(replace(self, corruption=None, severity=None))
 
     def under(self, threat: Threat) -> "Task":

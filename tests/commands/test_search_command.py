@@ -94,7 +94,11 @@ def test_ingredients_are_measured_by_the_constants_that_their_files_say(
     assert record.network.mean == pytest.approx((0.2,))
     assert record.network.std == pytest.approx((0.8,))
     network = {"architecture": "resnet_small", "mean": [0.5], "std": [0.5]}
-    with pytest.raises(Mismatch, match=r"trained with normalization mean \[0\.2\] and std \[0\.8\]: leave network"):
+    words = (
+        r"trained with normalization mean \[0\.2\] and std \[0\.8\], not \[0\.5\] and \[0\.5\]: "
+        r"leave mean and std out \(network\.mean, network\.std\)"
+    )
+    with pytest.raises(Mismatch, match=words):
         found(make_plan(content(told, network=network)), tmp_path / "other")
 
 

@@ -292,8 +292,11 @@ def test_a_start_is_wanted_by_fine_tunes_alone(recipe: Path, tmp_path: Path) -> 
         (["RECIPE", "--set", "objective.name=nominal"], "objective 'nominal' with linf:0.1, l1:1: it attacks nothing"),
         (["RECIPE", "--set", "objective.name=eet"], "unknown objective 'eet': did you mean 'eat'"),
         (["RECIPE", "--set", "attack.steps=0"], "setting attack.steps=0"),
-        (["RECIPE", "--set", "optimizer.batch_size=2000"], "set batch_size to 840 or less"),
-        (["RECIPE", "--set", "data.validation=900"], "would leave none to train on: set it lower"),
+        (["RECIPE", "--set", "optimizer.batch_size=2000"], "set batch_size to 900 or less"),
+        (
+            ["RECIPE", "--set", "data.validation=900"],
+            "digits: data.train=900 and data.validation=900 ask for more than its 1797 samples: set them lower",
+        ),
         (
             ["RECIPE", "--set", "schedule.kind=step", "--set", "schedule.milestones=[2, 3, 5]"],
             "schedule.milestones 3, 5 with schedule.epochs=3",
@@ -322,6 +325,17 @@ def test_a_folder_that_does_not_fit_is_told(recipe: Path, tmp_path: Path) -> Non
         Image.new("RGB", (4, 4)).save(tmp_path / "images" / name / "1.png")
     printed = seasoning("train", recipe, "--data", tmp_path / "images", "--out", tmp_path / "run", expect=2)
     assert "has 2 classes of images of 3 x 4 x 4, the recipe wants 10 classes of images of 1 x 8 x 8" in printed
+
+
+def test_a_folder_whose_images_would_all_validate_is_told(recipe: Path, tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "images" / name / "1.png")
+    size = [part for each in ("data.classes=2", "data.shape=[3, 8, 8]") for part in ("--set", each)]
+    options = ["--data", tmp_path / "images", *size, "--set", "data.validation=2", "--out", tmp_path / "run"]
+    printed = seasoning("train", recipe, *options, expect=2)
+    assert "has 2 images, data.validation=2 of them would leave none to train on: set it lower" in printed
+    assert not (tmp_path / "run").exists()
 
 
 def test_images_that_validate_do_not_depend_on_how_the_folder_is_named(recipe: Path, tmp_path: Path) -> None:

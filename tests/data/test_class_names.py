@@ -176,7 +176,7 @@ def numbers(tmp_path: Path) -> Path:
 
 def labels(root: Path, **more: Any) -> tuple[dict[str, int], tuple[str, ...]]:
     listing = find_set(root, **more).parts[0].open()
-    return {place.name.split("/")[0]: label for place, label in zip(listing.places, listing.y.tolist(), strict=True)}, (
+    return {file.name.split("/")[0]: label for file, label in zip(listing.files, listing.y.tolist(), strict=True)}, (
         listing.notes
     )
 

@@ -28,7 +28,7 @@ def only(found: Recognised) -> Listing:
 
 
 def by_name(listing: Listing) -> dict[str, int]:
-    names = [place.name.rsplit("/", 1)[-1] for place in listing.places]
+    names = [file.name.rsplit("/", 1)[-1] for file in listing.files]
     return dict(zip(names, listing.y.tolist(), strict=True))
 
 
@@ -79,8 +79,8 @@ def kit(folder: Path) -> None:
     """A development kit of three classes, numbered otherwise than the logits."""
     wnid = ["n15075141", "n01440764", "n02123045"]
     synsets = np.zeros(3, dtype=[("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("num_children", "O")])
-    for place, each in enumerate(wnid):
-        synsets[place] = (place + 1, each, "word", 0)
+    for file, each in enumerate(wnid):
+        synsets[file] = (file + 1, each, "word", 0)
     meta = io.BytesIO()
     savemat(meta, {"synsets": synsets})  # type: ignore[arg-type]
     files = {"meta.mat": meta.getvalue(), "ILSVRC2012_validation_ground_truth.txt": b"3\n1\n2\n"}
@@ -115,7 +115,7 @@ def test_the_official_archive_with_its_labels(tmp_path: Path, labels: str, form:
     listing = only(found)
     assert by_name(listing) == {VAL.format(1): 281, VAL.format(2): 999, VAL.format(3): 0}
     if form != "folder":
-        # Each of its images is the one at its place in the archive.
+        # Each of its images is the one at its file in the archive.
         assert read_samples(listing).x[:, 1, 0, 0].tolist() == [1, 2, 3]
 
 
@@ -272,7 +272,7 @@ def test_conflict_stimuli(tmp_path: Path, foldered: bool) -> None:
     found = find_set(tmp_path / "stimuli")
     assert found.kind == "conflict-stimuli"
     listing = only(found)
-    labels = dict(zip([place.name.rsplit("/", 1)[-1] for place in listing.places], listing.y.tolist(), strict=True))
+    labels = dict(zip([file.name.rsplit("/", 1)[-1] for file in listing.files], listing.y.tolist(), strict=True))
     assert labels == {"cat7-elephant3.png": 7, "oven1-oven2.png": 14, "car4-truck10.png": 6}
     assert listing.texture is not None
     assert sorted(zip(listing.y.tolist(), listing.texture.tolist(), strict=True)) == [(6, 15), (7, 11), (14, 14)]

@@ -151,7 +151,7 @@ def test_damaged_images_are_all_listed_and_left_out_only_when_asked(root: Path, 
     assert len(samples) == 68
     assert len(samples.skipped) == 2
     full = listing(root)
-    kept = [row for row, place in enumerate(full.places) if place.name not in ("cat/04.png", "dog/05.png")]
+    kept = [row for row, file in enumerate(full.files) if file.name not in ("cat/04.png", "dog/05.png")]
     assert samples.ids.tolist() == full.ids[kept].tolist()
     assert samples.y.tolist() == full.y[kept].tolist()
 

@@ -185,13 +185,16 @@ def in_units_of_255(constants: Constants) -> bool:
     return max(*constants.mean, *constants.std) > 1
 
 
-def settled(told: Constants | None, given: Constants | None, who: str) -> Constants | None:
+def settled(
+    told: Constants | None, given: Constants | None, who: str, *, options: str = "--mean, --std"
+) -> Constants | None:
     """By what images are normalized: what a checkpoint says, else what the caller says; `None` where neither does.
 
     Args:
         told: By the checkpoint. In units of 255, the caller has to say the same in units of 1.
         given: By the caller.
         who: The checkpoint, for the error.
+        options: Where the caller says them, for the error.
 
     Raises:
         Mismatch: they differ, or are impossible.
@@ -204,7 +207,7 @@ def settled(told: Constants | None, given: Constants | None, who: str) -> Consta
     if given is not None and not _same(told, given):
         raise Mismatch(
             f"{who} was trained with normalization mean {list(told.mean)} and std {list(told.std)}, not "
-            f"{list(given.mean)} and {list(given.std)}: leave mean and std out (--mean, --std)"
+            f"{list(given.mean)} and {list(given.std)}: leave mean and std out ({options})"
         )
     _log.info("normalizing as %s says: mean %s, std %s", who, *map(list, told))
     return told

@@ -195,7 +195,7 @@ def _copies(names: Sequence[str]) -> list[str]:
 
 
 def _prefixes(name: str) -> Iterator[str]:
-    return (name[: place + 1] for place, letter in enumerate(name) if letter == ".")
+    return (name[: index + 1] for index, letter in enumerate(name) if letter == ".")
 
 
 def _is_layer(name: str) -> bool:

@@ -26,7 +26,7 @@ class TensorBytes(NamedTuple):
 
 
 def located_in_zip(tensors: Mapping[str, Tensor], path: Path) -> dict[str, TensorBytes | Tensor]:
-    """The places of the tensors of a PyTorch file that torch mapped into memory as a whole.
+    """The offsets of the tensors of a PyTorch file that torch mapped into memory as a whole.
 
     They lie as far from each other in memory as in the file, so one number, the address of the file's first byte,
     places them all. It is found from the records of the zip archive: their beginnings and sizes must fit all tensors.

@@ -16,11 +16,9 @@ def demo(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of training and of all random starts.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Setting as recipe.… or plan.…, such as plan.shots=200; repeatable."),
+        typer.Option("--set", help="Setting of recipe.… or plan.…, such as plan.shots=200; repeatable."),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Without settings: go on with the run in the folder.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the folder; not with settings.")] = False,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Try the machinery in seconds; the numbers mean nothing.")
     ] = False,

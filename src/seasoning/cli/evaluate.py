@@ -69,7 +69,9 @@ def evaluate(
     suite: Annotated[str, typer.Option(help="Attack suite: default, thorough, strong or standard.")] = "default",
     loss: Annotated[str | None, typer.Option(help="Loss of its AutoPGD, for few classes: ce, targeted-ce.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of its attacks instead of the suite's own.")] = None,
-    precision: Annotated[str, typer.Option(help="full; bf16 attacks in bfloat16 first, then who stands.")] = "full",
+    precision: Annotated[
+        str, typer.Option(help="full, or bf16: attacks in bfloat16 first, then in full precision those left standing.")
+    ] = "full",
     mean: Annotated[str | None, typer.Option(help="Normalization: mean of each channel, as in 0.5,0.5,0.4.")] = None,
     std: Annotated[str | None, typer.Option(help="Normalization: standard deviation of each channel.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Most images in the model at a time.")] = None,

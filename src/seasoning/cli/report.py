@@ -14,11 +14,9 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where to write; by default the folder of the run.")] = None,
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="Tables, too: markdown, latex, csv, terminal, with commas between."),
+        typer.Option("--format", help="Also write tables: markdown, latex, csv, terminal, with commas between."),
     ] = None,
-    figures: Annotated[
-        str | None, typer.Option(help="Figures as files, too: png, svg, pdf, with commas between.")
-    ] = None,
+    figures: Annotated[str | None, typer.Option(help="Also write figures: png, svg, pdf, with commas between.")] = None,
     published: Annotated[bool, typer.Option("--published", help="The paper's Tables 2-4 beside the run's.")] = False,
     beside: Annotated[
         list[Path] | None, typer.Option("--beside", help="Another run for a table of several; repeatable.")

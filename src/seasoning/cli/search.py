@@ -19,37 +19,40 @@ if TYPE_CHECKING:
 __all__ = ["search"]
 
 _Cache = Annotated[Path | None, typer.Option(help="Folder that keeps decoded images, mapped instead of in memory.")]
-_Partial = Annotated[bool | None, typer.Option("--partial", help="Take what is there of a set that is not complete.")]
+_Partial = Annotated[bool | None, typer.Option("--partial", help="Use data sets that are not complete.")]
 _Skip = Annotated[bool | None, typer.Option("--skip-damaged", help="Leave out images that cannot be read.")]
 _Data = Annotated[
     list[str] | None,
-    typer.Option(help="Name and place, as in cartoons=path or real=imagenet-real=path; the first is the main one."),
+    typer.Option(help="Name and source, as in cartoons=path or real=imagenet-real=path; the first is the main one."),
 ]
 
 _EXAMPLES = {"--ingredient": "linf=b.safetensors", "--data": "cartoons=path/to/folder", "--at-least": "cartoons=0.8"}
 
 
 def search(
-    plan: Annotated[Path | None, typer.Argument(help="A plan in TOML; options take the place of its settings.")] = None,
+    plan: Annotated[Path | None, typer.Argument(help="A plan in TOML; options override its settings.")] = None,
     ingredients: Annotated[
         list[str] | None, typer.Option("--ingredient", help="Name and file, as in linf=b.safetensors; repeatable.")
     ] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture, by timm's name or ours, or file.py:function.")] = None,
     options: Annotated[
-        list[str] | None, typer.Option("--option", help="Of the architecture, such as activation=silu; repeatable.")
+        list[str] | None, typer.Option("--option", help="Option of the network, as activation=silu; repeatable.")
     ] = None,
     data: _Data = None,
     cache: _Cache = None,
     partial: _Partial = None,
     skip_damaged: _Skip = None,
     shifts: Annotated[list[str] | None, typer.Option("--shift", help="Natural shift of the main data.")] = None,
-    threats: Annotated[list[str] | None, typer.Option("--threat", help="On the main data, as in linf:8/255.")] = None,
-    shots: Annotated[int | None, typer.Option(help="Images of each data set that choose.")] = None,
+    threats: Annotated[
+        list[str] | None, typer.Option("--threat", help="Threat on the main data, as in linf:8/255.")
+    ] = None,
+    shots: Annotated[int | None, typer.Option(help="Images of each data set to choose soups on.")] = None,
     objectives: Annotated[
         list[str] | None, typer.Option("--objective", help="mean, each, union, or a task or data set by name.")
     ] = None,
     at_least: Annotated[
-        list[str] | None, typer.Option("--at-least", help="Limit of every objective, as in cartoons=0.8; repeatable.")
+        list[str] | None,
+        typer.Option("--at-least", help="Least accuracy, for all objectives, as cartoons=0.8; repeatable."),
     ] = None,
     pareto: Annotated[list[str] | None, typer.Option("--pareto", help="Objective of the front; repeatable.")] = None,
     strategy: Annotated[str | None, typer.Option(help="climb, race, grid, greedy, uniform or random.")] = None,
@@ -58,7 +61,7 @@ def search(
         typer.Option("--set", help="Any setting of a plan as key=value, such as space.step=0.05; repeatable."),
     ] = None,
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Measure the ensemble of the ingredients, too: a pass for each.")
+        bool, typer.Option("--ensemble", help="Also measure the ensemble: a pass for each ingredient.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print every chosen soup, ingredient and test.")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the outcomes and the soups.")] = Path("runs/search"),
@@ -90,12 +93,12 @@ def search(
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that somebody gave."""
+    """The options that were given."""
     return {name: value for name, value in options.items() if value not in (None, {}, [])}
 
 
 def _plan(path: Path | None, given: dict[str, Any], settings: Sequence[str]) -> "SearchPlan":
-    """The plan of a file, or of options alone; the architecture is that of the ingredients, where nobody says it."""
+    """The plan of a file, or of options alone; the architecture is that of the ingredients, where it is not given."""
     require_each({"strategy": given.get("strategy")})
     require_names("shift", given.get("shifts", []))
     from seasoning.config.search import make_plan, plan_content
@@ -207,11 +210,11 @@ def _pair(flag: str, text: str) -> tuple[str, str]:
 
 
 def _named_place(text: str) -> tuple[str, str]:
-    """Name and place; the place may have its kind in front."""
-    name, equals, place = text.partition("=")
+    """Name and source; the source may begin with its kind."""
+    name, equals, source = text.partition("=")
     if not equals:
         return Path(text).name, text
-    return (name, place) if name and place else _pair("--data", text)
+    return (name, source) if name and source else _pair("--data", text)
 
 
 def _print_answer(answer: "Answer") -> None:

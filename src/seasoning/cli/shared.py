@@ -1,4 +1,4 @@
-"""What several commands share: the progress bar, and the reading of options."""
+"""What several commands use: the progress bar, and the reading of options."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ def option(text: str) -> tuple[str, object]:
 
 
 def numbers(option: str, text: str) -> tuple[float, ...]:
-    """Numbers with commas between; `option` names the place in the error.
+    """Numbers with commas between; the error names `option`.
 
     Raises:
         BadInput: a part is no number.

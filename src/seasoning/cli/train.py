@@ -30,21 +30,21 @@ def train(
         list[str] | None, typer.Option("--set", help="Setting as key=value, such as schedule.epochs=1; repeatable.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the training in the folder; start it where there is none.")
+        bool, typer.Option("--resume", help="Resume the training in the folder; start one if there is none.")
     ] = False,
     accept_changes: Annotated[
-        bool, typer.Option("--accept-changes", help="Go on although recipe, images or start have changed.")
+        bool, typer.Option("--accept-changes", help="Resume although recipe, images or start have changed.")
     ] = False,
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="Try the recipe in seconds, on made images; the numbers mean nothing.")
+        bool, typer.Option("--smoke", help="Try the recipe in seconds, on synthetic images; the numbers mean nothing.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the training; runs/train/RECIPE by default.")] = None,
     trackers: Annotated[
         list[str] | None, typer.Option("--tracker", help="tensorboard (the default), wandb, …, or none; repeatable.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, or by default a GPU where there is one.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu; by default a GPU if there is one.")] = None,
     save_seconds: Annotated[
-        float, typer.Option(min=0, help="Seconds between saved states; each epoch is saved besides.")
+        float, typer.Option(min=0, help="Seconds between saved states; every epoch is saved, too.")
     ] = 300.0,
 ) -> None:
     """Train an ingredient by a recipe.
@@ -122,8 +122,8 @@ class _Shown:
 
     def step(self, report: "TrainingProgress") -> None:
         self._report = report
-        place = f"epoch {report.epoch + 1}/{report.epochs}"
-        self._watch(f"{place}  {_spoken(report)}", report.fraction, 1.0)
+        label = f"epoch {report.epoch + 1}/{report.epochs}"
+        self._watch(f"{label}  {_spoken(report)}", report.fraction, 1.0)
 
     def epoch(self, number: int, scores: "Scores") -> None:
         parts = [f"epoch {number + 1}"]

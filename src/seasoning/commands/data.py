@@ -43,14 +43,14 @@ def carried_names(source: str | Path) -> tuple[str, ...] | None:
     text = str(source)
     if text.startswith(PREFIXES):
         beside = Path(text.removeprefix("local-dir:"))
-        told = None
+        said = None
     else:
         beside = Path(source).parent
         # That there is no such file is for the reader of its parameters to say.
-        told = class_names_in(read_metadata(source)) if Path(source).is_file() else None
+        said = class_names_in(read_metadata(source)) if Path(source).is_file() else None
     config = beside / "config.json"
-    if told is not None or not config.is_file():
-        return told
+    if said is not None or not config.is_file():
+        return said
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -115,8 +115,8 @@ def build_for(
         )
     if taken != channels and (taken, channels) != (1, _COLOURS):
         raise BadInput(f"in_chans={taken} of the architecture, and the images have {channels}: leave the option out")
-    told = {} if constants is None else constants._asdict()
-    return build_model(architecture, num_classes=outputs, in_chans=taken, state=state, **told, **given)
+    known = {} if constants is None else constants._asdict()
+    return build_model(architecture, num_classes=outputs, in_chans=taken, state=state, **known, **given)
 
 
 def network_for(

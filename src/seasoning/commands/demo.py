@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,8 @@ __all__ = ["DemoSpec", "Finished", "demo_spec", "run_demo"]
 
 # The ingredients in the order of the weights; the first one is trained from random parameters, the others fine-tune it.
 INGREDIENTS = ("linf", "l2", "l1", "nominal")
+# What the first part of a setting's key names.
+_PARTS = ("recipe", "plan")
 _SOUP, _INGREDIENTS, _TRAININGS = "soup.safetensors", "ingredients", "trainings"
 # The part of the progress that the trainings are.
 _TRAINING = 0.4
@@ -114,7 +117,7 @@ def run_demo(spec: DemoSpec | None, folder: Path, *, watch: Watch) -> Finished:
     Args:
         spec: The run; `None` goes on with the one that lies in the folder.
         folder: Where everything is written.
-        watch: Told what is being done, the work done and the work in all.
+        watch: Called with what is being done, the work done and the work in all.
 
     Raises:
         RunConflict: the folder holds another run, something else, nothing to go on with, or a run that another
@@ -166,11 +169,12 @@ def _restored(there: Mapping[str, Any], folder: Path) -> DemoSpec:
 def _train(spec: DemoSpec, folder: Path, watch: Watch) -> dict[str, Path]:
     """The file of every ingredient, trained where it is not there; the others fine-tune the best of the first one."""
     work = {name: recipe.schedule.epochs for name, recipe in spec.recipes.items()}
-    files, done, total = dict[str, Path](), 0, sum(work.values())
+    files = dict[str, Path]()
+    done, total = 0, sum(work.values())
     for name, recipe in spec.recipes.items():
         file = folder / _INGREDIENTS / f"{name}.safetensors"
         if file.exists():
-            load_ingredient(file)  # a damaged file is told before any work
+            load_ingredient(file)  # a damaged file is reported before any work
         else:
             watch(f"training {name}", done, total)
             training = folder / _TRAININGS / name
@@ -209,6 +213,8 @@ def _sort_setting(setting: str, own: dict[str, list[str]]) -> None:
     if head == "plan" and dot:
         own["plan"].append(rest)
         return
+    if dot and head not in _PARTS and get_close_matches(head, _PARTS, cutoff=0.7):
+        raise UnknownName("part of the demo", head, _PARTS)
     if head != "recipe" or not dot:
         known = [f"recipe.{name}" for name in ("optimizer.rate", "attack.steps", *INGREDIENTS)] + ["plan.shots"]
         raise UnknownName("setting", key, [*known, *_MOVED])

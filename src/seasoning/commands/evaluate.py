@@ -271,7 +271,7 @@ def _measured(
         attack=attack,
         seed=seed,
         smoke=False,
-        on_block=lambda share: meter.advance(doing, before + share - meter.done),
+        on_block=lambda fraction: meter.advance(doing, before + fraction - meter.done),
     )
     meter.advance(doing, before + 1 - meter.done)
     asked = measurement(key, samples, threat=threat, attack=attack, seed=seed, smoke=False)

@@ -74,7 +74,7 @@ def make_soup(
     model.load(mixed)
     calibrate(model, samples, threats, seed=seed)
     marks = [fingerprint(checkpoint) for checkpoint in ingredients.checkpoints]
-    # Its statistics are right for images that are normalized as they were here, whoever said how.
+    # Its statistics are right for images that are normalized as they were here, whatever gave the constants.
     metadata = soup_metadata(marks, weights, policy=policy, constants=model.constants)
     save_state(model.network.state_dict(), out, metadata)
     return out

@@ -61,7 +61,7 @@ def search(
         out: Folder of outcomes, soups and page; what it knows is not measured again.
         threats: Threats on the main data set, such as `"linf:4/255"`.
         architecture: Name of the network; by default what the ingredients' files say.
-        watch: Told what is being done, the work done and the work in all.
+        watch: Called with what is being done, the work done and the work in all.
         settings: Further settings of `SearchPlan`, such as `shots=300` or `attack={"steps": 20}`.
 
     Returns:
@@ -72,7 +72,7 @@ def search(
     """
     content: dict[str, Any] = {
         "ingredients": {name: str(path) for name, path in ingredients.items()},
-        "data": {name: str(place) for name, place in data.items()},
+        "data": {name: str(source) for name, source in data.items()},
         "threats": list(threats),
         **settings,
     }
@@ -94,9 +94,9 @@ def with_architecture(content: Mapping[str, Any]) -> dict[str, Any]:
     for file in files.values() if isinstance(files, Mapping) else ():
         about = read_ingredient(Path(file)) if Path(file).is_file() else {}
         if "architecture" in about:
-            told = {"architecture": about["architecture"], "options": about.get("options") or {}}
+            known = {"architecture": about["architecture"], "options": about.get("options") or {}}
             # Options in the plan go first.
-            return {**content, "network": {**told, **network}}
+            return {**content, "network": {**known, **network}}
     return dict(content)
 
 
@@ -116,9 +116,9 @@ def run_plan(
     Args:
         plan: The search.
         folder: Where outcomes, soups and the page are written.
-        watch: Told what is being done and which soup leads, the work done and the work in all.
-        say: Told what a reader of the numbers has to know.
-        on_cost: Told what the search will take, before the work.
+        watch: Called with what is being done and which soup leads, the work done and the work in all.
+        say: Called with notes on how to read the numbers.
+        on_cost: Called with what the search will take, before the work.
 
     Raises:
         UnknownName: no such data set, shift, architecture, suite or file.
@@ -301,9 +301,11 @@ def _answered(record: RunRecord, result: SearchResult) -> RunRecord:
 
 
 def _run(record: RunRecord, soups: SoupOutcomes, prices: Prices, meter: Meter) -> KnownSoups:
-    """Run the strategy: one for the objectives that share a space, all side by side."""
-    plan, objectives, known = record.plan, record.objectives, KnownSoups()
-    first, names = objectives[0], list(plan.ingredients)
+    """Run the strategy: one for all objectives of a space, side by side."""
+    plan, objectives = record.plan, record.objectives
+    known = KnownSoups()
+    first = objectives[0]
+    names = list(plan.ingredients)
     leader, highest = "searching soups", 0.0
 
     def answer(proposal: Proposal) -> Measured:

@@ -81,7 +81,7 @@ def answer_search(
         tasks: With their samples.
         known: What the strategy has measured.
         prices: What a sample takes.
-        meter: Told of the work.
+        meter: Counts the work.
         folder: Of the run, where soups are written.
 
     Raises:
@@ -167,7 +167,7 @@ def _judged(
         for name, weights, own in zip(names, alone, plain, strict=True)
     ]
     testable = len(best) > 1 and all(soup.judged.complement is not None for soup in best)
-    scores = [objective.score(each.outcomes) for each in candidates]
+    scores = [objective.score(soup.outcomes) for soup in candidates]
     sizes = sorted({max(1, round(fraction * plan.shots)) for fraction in _CURVE})
     mix_files(list(plan.ingredients.values()), chosen[0], path, policy=plan.batch_norm, overwrite=True)
     return Answer(
@@ -255,7 +255,7 @@ def _front(record: RunRecord, soups: SoupOutcomes, known: KnownSoups, meter: Met
 
 def _file_names(objectives: Sequence[SearchObjective]) -> list[str]:
     """Names of the soups' files: those of the objectives, numbered where two would be one."""
-    slugs = [re.sub(r"[^\w.=-]+", "-", each.name).strip("-") or "objective" for each in objectives]
+    slugs = [re.sub(r"[^\w.=-]+", "-", objective.name).strip("-") or "objective" for objective in objectives]
     counts = Counter(slugs)
     return [
         f"soup-{slug}.safetensors" if counts[slug] == 1 else f"soup-{number}-{slug}.safetensors"

@@ -84,7 +84,7 @@ def estimate_cost(
         soups: What measures the warm-up; its outcomes are not measured again.
         tasks: With their samples.
         folder: Of the run.
-        watch: Told of the warm-up.
+        watch: Called with the progress of the warm-up.
     """
     plan, objectives = record.plan, record.objectives
     asked: Counter[tuple[str, bool]] = Counter()

@@ -111,7 +111,7 @@ def open_sets(plan: SearchPlan) -> Sets:
         carried=_carried(plan),
     )
     used = [images_used(path) for path in plan.ingredients.values()]
-    opened = {name: _open(name, place, Path(plan.folder), options, used) for name, place in plan.data.items()}
+    opened = {name: _open(name, path, Path(plan.folder), options, used) for name, path in plan.data.items()}
     main = opened[plan.main][0]
     several: list[str] = []
     classes, parts, notes = plan.reading.classes or _names(main), {}, []
@@ -190,19 +190,19 @@ def selection_order(ids: Sequence[int]) -> NDArray[np.int64]:
 
 
 def _open(
-    name: str, place: str, folder: Path, options: ReadOptions, used: Sequence[Mapping[str, tuple[int, int]]]
+    name: str, text: str, folder: Path, options: ReadOptions, used: Sequence[Mapping[str, tuple[int, int]]]
 ) -> list[Opened]:
-    """The sets of one name of the plan: known ones by their names, else places, looked for beside the plan first."""
-    kind, equals, path = place.partition("=")
-    if not equals or (kind not in FACTS and Path(place).exists()):
-        kind, path = "", place
+    """The sets of one name of the plan: known ones by their names, else paths, looked for beside the plan first."""
+    kind, equals, path = text.partition("=")
+    if not equals or (kind not in FACTS and Path(text).exists()):
+        kind, path = "", text
     if not kind and path in SOURCES:
         counts = [Used(*each[path]) for each in used if path in each]
         return [Opened(name, name, None, None, lambda: replace(held_out(path, counts), name=path), options)]
     if (folder / path).exists():
         path = str(folder / path)
     if not kind and not Path(path).exists():
-        raise UnknownName("data set or folder", place, SOURCES)
+        raise UnknownName("data set or folder", text, SOURCES)
     # Called by the name of a published set, as `seasoning evaluate` writes it, it is read as that.
     if not kind and name in FACTS:
         kind = name
@@ -317,9 +317,9 @@ def _numbered(opened: Opened, samples: Samples, classes: Sequence[str]) -> Sampl
     names = _names(opened)
     if samples.label_map is not None or not set(names) <= set(classes):
         return samples
-    places = torch.tensor([classes.index(each) for each in names])
-    valid = None if samples.valid is None else torch.where(samples.valid < 0, -1, places[samples.valid])
-    return replace(samples, y=places[samples.y], valid=valid, classes=len(classes))
+    indices = torch.tensor([classes.index(each) for each in names])
+    valid = None if samples.valid is None else torch.where(samples.valid < 0, -1, indices[samples.valid])
+    return replace(samples, y=indices[samples.y], valid=valid, classes=len(classes))
 
 
 class _Decoded:
@@ -334,8 +334,8 @@ class _Decoded:
             return None
         view = repr(opened.view(photo))
 
-        def known(place: ImageFile) -> torch.Tensor | None:
-            found = self._there.get((view, place.path, place.offset))
+        def known(file: ImageFile) -> torch.Tensor | None:
+            found = self._there.get((view, file.path, file.offset))
             return None if found is None else found[0][found[1]]
 
         return known
@@ -345,8 +345,8 @@ class _Decoded:
         listing = opened.listing
         if opened.kind in _SHARING and listing is not None and len(rows) == len(read):
             view = repr(opened.view(photo))
-            places = (listing.places[row] for row in rows)
-            self._there |= {(view, each.path, each.offset): (read.x, number) for number, each in enumerate(places)}
+            files = (listing.files[row] for row in rows)
+            self._there |= {(view, file.path, file.offset): (read.x, number) for number, file in enumerate(files)}
 
 
 def _shifted(samples: Samples, shift: str) -> Part:

@@ -86,7 +86,7 @@ def network_of(plan: SearchPlan, sets: Sets, state: State) -> PixelClassifier:
         outputs=len(sets.classes),
         channels=sets.channels,
         state=state,
-        constants=settled(said, given, "an ingredient"),
+        constants=settled(said, given, "an ingredient", options="network.mean, network.std"),
     )
 
 
@@ -109,7 +109,7 @@ def live_model(
 
 
 class SoupOutcomes:
-    """Asks what soups and ensembles do; what the store lacks is measured.
+    """Outcomes of soups and ensembles; what the store lacks is measured.
 
     Args:
         store: Where outcomes are kept.
@@ -193,7 +193,7 @@ class SoupOutcomes:
         return self._live.state()
 
     def screens(self, task: str) -> bool:
-        """Whether screening is another measurement than the full one."""
+        """Whether screening measures differently from the full measurement."""
         return self._asked((), task, True) != self._asked((), task, False)
 
     def price(self, weights: Weights, task: str, *, screening: bool) -> Price:

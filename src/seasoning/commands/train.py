@@ -16,7 +16,7 @@ from seasoning.checkpoints.load import State, fingerprint, load_ingredient, save
 from seasoning.checkpoints.provenance import constants_of, ingredient_metadata, ingredient_name
 from seasoning.commands.data import training_images
 from seasoning.config.train import MADE, RecipeSpec, asked_recipe
-from seasoning.data import SOURCES, Samples, split_samples
+from seasoning.data import SOURCES, Samples, load_source, split_samples
 from seasoning.data.sources import Used, source_parts, usual_parts
 from seasoning.errors import BadInput, RunConflict, UnknownName
 from seasoning.models import PixelClassifier, build_model
@@ -116,8 +116,8 @@ def run_recipe(
         trackers: Names of accelerate's experiment trackers.
         save_seconds: The state is written after each epoch, and within one when so long has passed.
         stop: Asked after each step; when it says so, the state is written and training ends.
-        on_step: Told where the training is.
-        on_epoch: Told each epoch (from 0) and its scores, those before a resume included.
+        on_step: Called with the progress of the training.
+        on_epoch: Called with each epoch (from 0) and its scores, those before a resume included.
 
     Returns:
         The file of the best checkpoint.
@@ -149,13 +149,13 @@ def run_recipe(
             _write_json(folder / _RECIPE, {"recipe": name, "start": None if init is None else str(init), **identity})
 
         def keep(state: State, epoch: int, file: str = BEST) -> None:
-            told = {"name": name, "epoch": epoch + 1, "epochs": spec.schedule.epochs, "smoke": spec.smoke}
-            told |= {"scores": [tuple(each) for each in scores], "gradients": _gradients(spec, len(parts["train"]))}
+            notes = {"name": name, "epoch": epoch + 1, "epochs": spec.schedule.epochs, "smoke": spec.smoke}
+            notes |= {"scores": [tuple(each) for each in scores], "gradients": _gradients(spec, len(parts["train"]))}
             if spec.data.source in SOURCES:
-                told["images"] = {"source": spec.data.source, **{part: len(parts[part]) for part in parts}}
+                notes["images"] = {"source": spec.data.source, **{part: len(parts[part]) for part in parts}}
             architecture = spec.network.architecture
-            told |= {"options": spec.network.options, "init": start, "seed": spec.seed}
-            save_state(state, folder / file, ingredient_metadata(model.constants, threats, architecture, told))
+            notes |= {"options": spec.network.options, "init": start, "seed": spec.seed}
+            save_state(state, folder / file, ingredient_metadata(model.constants, threats, architecture, notes))
 
         trained = train_network(
             model,
@@ -214,7 +214,8 @@ def check_recipe(spec: RecipeSpec) -> tuple[list[TrainingObjective], Settings]:
 
 def _gradients(spec: RecipeSpec, images: int) -> int:
     """Passes of single images with a gradient that the training takes, to the image or to the parameters."""
-    steps, count = 0 if spec.attack is None else spec.attack.steps, len(spec.threats)
+    steps = 0 if spec.attack is None else spec.attack.steps
+    count = len(spec.threats)
     passes = {"nominal": 1, "max": 1 + steps * count, "avg": (1 + steps) * count, "msd": 1 + steps * count}
     return images * sum(stage.epochs * passes.get(stage.objective, 1 + steps) for stage in spec.stages)
 
@@ -291,8 +292,14 @@ def _images(spec: RecipeSpec, together: int) -> dict[str, Samples]:
             "data.classes and data.shape"
         )
     if data.source in SOURCES:
-        usual = usual_parts(data.source)
-        known = source_parts(data.source, Used(data.train or usual.train, data.validation))
+        used = Used(data.train or usual_parts(data.source).train, data.validation)
+        there = len(load_source(data.source))
+        if sum(used) > there:
+            raise BadInput(
+                f"{data.source}: data.train={used.train} and data.validation={used.validation} ask for more than its "
+                f"{there} samples: set them lower"
+            )
+        known = source_parts(data.source, used)
         return {part: replace(known[part], batch_size=together) for part in ("validation", "train")}
     if data.validation >= len(samples):
         raise BadInput(
@@ -317,8 +324,8 @@ def _network(spec: RecipeSpec, samples: Samples, init: Path | None) -> tuple[Pix
     """The network at its start, and the fingerprint of the checkpoint it starts from."""
     state = None if init is None else load_ingredient(init)
     # A checkpoint says itself how it normalizes; else the recipe does, or the architecture.
-    told = None if init is None else constants_of([init])
-    mean, std = (spec.network.mean, spec.network.std) if told is None else told
+    given = None if init is None else constants_of([init])
+    mean, std = (spec.network.mean, spec.network.std) if given is None else given
     # Initialization draws from torch's global generator: fork it, so that nothing outside notices.
     with torch.random.fork_rng():
         torch.manual_seed(spec.seed)

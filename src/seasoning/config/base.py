@@ -75,13 +75,13 @@ def read_toml(path: Path, expected: str) -> dict[str, Any]:
 
 
 def with_settings(content: Mapping[str, Any], settings: Sequence[str], kind: type[Spec]) -> dict[str, Any]:
-    """Nested settings with others as `key=value` in their place, such as `optimizer.rate=0.05` or `threats=["l2:1"]`.
+    """Nested settings with others as `key=value` in their stead, such as `optimizer.rate=0.05` or `threats=["l2:1"]`.
 
     Values are read as TOML, and as plain text where they are none. Keys of an earlier version become those of today.
 
     Args:
         content: The settings.
-        settings: What takes the place of some of them.
+        settings: What replaces some of them.
         kind: The spec that they are for.
 
     Raises:
@@ -192,7 +192,7 @@ def _complaints(error: Mapping[str, Any], kind: type[Spec]) -> list[UnknownName 
         return [message]
     key = ".".join(map(str, location))
     if error["type"] == "extra_forbidden":
-        # Of an unknown section, its settings are told: they say best what was meant.
+        # Of an unknown section, its settings are listed: they show best what was meant.
         return [UnknownName("setting", each, _beside(location, kind)) for each in _flat(key, error["input"])]
     if error["type"] == "missing":
         return [f"setting {key} is missing"]
@@ -209,7 +209,8 @@ def _flat(key: str, value: Any) -> list[str]:
 def _beside(location: Sequence[Any], kind: type[Spec]) -> list[str]:
     """The settings that an unknown one may be meant for: all of the spec, or those of the list's entry it stands in."""
     *path, _ = location
-    fields, prefix = kind.model_fields, ""
+    fields = kind.model_fields
+    prefix = ""
     for name in path:
         prefix += f"{name}."
         if isinstance(name, int):

@@ -26,13 +26,13 @@ class SearchObjectiveSpec(Spec):
     """What a soup should be best at."""
 
     best: str = Field(description="mean, each, union, weighted, or a task or a data set by its name.")
-    name: str | None = Field(default=None, description="What it is called; by default as `best`.")
+    name: str | None = Field(default=None, description="Name of the objective; by default that of `best`.")
     tasks: tuple[str, ...] = Field(
         default=(), description="Tasks, or data sets of many parts, of the mean, of each or of the union."
     )
-    weights: dict[str, Positive] = Field(default={}, description="Of a weighted sum: tasks, or union, and weights.")
+    weights: dict[str, Positive] = Field(default={}, description="Weights of a weighted sum, by task or union.")
     ingredients: tuple[str, ...] = Field(default=(), description="Only soups of these ingredients; by default of all.")
-    at_least: dict[str, Fraction] = Field(default={}, description="Tasks, or union, and the least accuracy on them.")
+    at_least: dict[str, Fraction] = Field(default={}, description="Least accuracy, by task or union.")
 
     @model_validator(mode="after")
     def _weights_where_weighted(self) -> "SearchObjectiveSpec":
@@ -175,7 +175,7 @@ def _limit(name: str, least: float, asked: Asked) -> Limit:
 
 
 def _terms(names: Sequence[str], weight: float, asked: Asked) -> tuple[Term, ...]:
-    """The share right on all that is named: of data sets of parts, the plain mean over the parts."""
+    """The fraction right on all that is named: of data sets of parts, the plain mean over the parts."""
     parts = list(zip(*[asked.of(name) for name in names], strict=True))
     return tuple(Term(tasks, weight / len(parts)) for tasks in parts)
 

@@ -52,7 +52,7 @@ class IngredientNote(Spec):
 
 
 class NetworkNote(Spec):
-    """The network that all soups of a folder are put into; `options` in words, `code` of one from somebody's file."""
+    """The network that all soups of a folder are put into; `options` in words, `code` of one from a user's file."""
 
     architecture: str
     options: dict[str, str]
@@ -133,12 +133,12 @@ def read_record(store: Store) -> RunRecord | None:
 
 
 def write_record(store: Store, record: RunRecord) -> None:
-    """Keep the record in place of an earlier one."""
+    """Keep the record; it replaces an earlier one."""
     store.write_note(_RECORD, record.model_dump(mode="json"))
 
 
 def read_request(store: Store) -> dict[str, Any] | None:
-    """What a run of several steps, such as `seasoning demo`, was asked for; `None` where nobody asked."""
+    """What a run of several steps, such as `seasoning demo`, was asked for; `None` where it was not asked."""
     request: dict[str, Any] | None = store.note(_REQUEST)
     return request
 

@@ -55,28 +55,28 @@ class SearchPlan(Spec):
     network: NetworkSection
     batch_norm: Literal["mix", "geometric"] = Field(default="mix", description="How running variances are mixed.")
     data: dict[str, str] = Field(
-        description="Names and places of labelled images, as for `seasoning evaluate`; the first one is the main one."
+        description="Names and sources of labelled images, as for `seasoning evaluate`; the first one is the main one."
     )
     folder: str = Field(default=".", description="Where folders of images are looked for; by default beside the plan.")
     shifts: tuple[str, ...] = Field(default=(), description="Natural shifts of the main data set to measure, too.")
     reading: ReadingSection = ReadingSection()
     threats: Threats = Field(default=(), description="Threats, such as linf:8/255.")
     attacked: tuple[str, ...] = Field(default=(), description="Data sets under the threats; by default the main one.")
-    shots: Annotated[int, Field(ge=2)] = Field(default=1000, description="Images of each data set that choose.")
+    shots: Annotated[int, Field(ge=2)] = Field(default=1000, description="Images of each data set to choose soups on.")
     others: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Held-out images of each data set to measure the chosen soups on; by default all."
     )
     top: Count = Field(default=3, description="Soups to report for each objective.")
     uniform: bool = Field(default=True, description="Whether the uniform soup is measured beside the chosen ones.")
-    ensemble: bool = Field(default=False, description="Whether the ensemble of the ingredients is: K passes an image.")
+    ensemble: bool = Field(default=False, description="Whether to measure the ensemble: a pass for each ingredient.")
     space: SpaceSection = SpaceSection()
     strategy: str = Field(default="climb", description="How the space is searched.")
     objectives: tuple[SearchObjectiveSpec, ...] = Field(default=(), description="By default as many as the data allow.")
     pareto: tuple[str, ...] = Field(default=(), description="Two or more objectives to draw the Pareto front of.")
     attack: AttackSection = AttackSection()
     precision: Literal["full", "bf16"] = Field(default="full", description="bf16 screens soups in bfloat16.")
-    batch_size: Count = Field(default=500, description="Most images in the model at a time.")
-    time_limit: Positive | None = Field(default=None, description="Minutes that the search may take, by estimate.")
+    batch_size: Count = Field(default=500, description="Largest number of images in a batch.")
+    time_limit: Positive | None = Field(default=None, description="Most minutes of the search, as estimated.")
     seed: Seed = Field(default=0, description="Seed of the attacks' random starts.")
     smoke: bool = Field(default=False, description="Whether it only tries the machinery; its outcomes are marked.")
 
@@ -139,7 +139,8 @@ def points_of(plan: SearchPlan, ingredients: Sequence[str] = ()) -> list[Weights
     Raises:
         BadInput: there are none.
     """
-    space, count = plan.space, len(plan.ingredients)
+    space = plan.space
+    count = len(plan.ingredients)
     if space.kind == "box":
         points = box(count, space.parts, space.low, space.high)
     elif space.kind == "line":
@@ -171,7 +172,7 @@ def objectives_of(plan: SearchPlan, parts: Mapping[str, Sequence[str]] | None = 
         BadInput: a union without threats; or two objectives of one name.
     """
     found = search_objectives(plan.objectives, plan.asked(parts))
-    # In the order of the weights, so that objectives of the same ingredients share a space.
+    # In the order of the weights, so that objectives of the same ingredients have the same space.
     mine = [tuple(name for name in plan.ingredients if name in objective.ingredients) for objective in found]
     limited = [names if len(names) < len(plan.ingredients) else () for names in mine]
     return [replace(objective, ingredients=names) for objective, names in zip(found, limited, strict=True)]
@@ -182,7 +183,7 @@ def read_plan(path: Path, changes: Mapping[str, Any] | None = None, settings: Se
 
     Args:
         path: The file.
-        changes: Nested settings that take the place of the file's.
+        changes: Nested settings that replace the file's.
         settings: Further ones as `key=value`, such as `space.step=0.05`.
 
     Raises:
@@ -196,7 +197,7 @@ def plan_content(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         path: The file.
-        changes: Nested settings that take the place of the file's.
+        changes: Nested settings that replace the file's.
 
     Raises:
         BadInput: the file is not there or no TOML, or has a setting under two keys.
@@ -204,7 +205,7 @@ def plan_content(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     text = read_toml(path, "give the file of a plan, or --ingredient and --data")
     content = at_todays_keys(text, SearchPlan)
     if isinstance(content.get("ingredients"), dict):
-        content["ingredients"] = {name: _beside(path, place) for name, place in content["ingredients"].items()}
+        content["ingredients"] = {name: _beside(path, value) for name, value in content["ingredients"].items()}
     content.setdefault("folder", str(path.parent))
     for name, value in at_todays_keys(changes, SearchPlan).items():
         there = content.get(name)
@@ -214,7 +215,7 @@ def plan_content(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_plan(content: Mapping[str, Any], settings: Sequence[str] = ()) -> SearchPlan:
-    """A plan from its content, and from settings as `key=value` that take its place.
+    """A plan from its content, and from settings as `key=value` that replace parts of it.
 
     Raises:
         BadInput: settings are unknown, missing or out of range; all are listed. Or the front is of one objective, or
@@ -266,6 +267,6 @@ def shared_ingredients(plan: SearchPlan, objectives: Sequence[SearchObjective]) 
     )
 
 
-def _beside(plan: Path, place: object) -> object:
-    here = plan.parent / str(place)
-    return str(here) if here.is_file() else place
+def _beside(plan: Path, value: object) -> object:
+    here = plan.parent / str(value)
+    return str(here) if here.is_file() else value

@@ -1,4 +1,4 @@
-"""Sections of settings that several commands share."""
+"""Sections of settings that several commands have."""
 
 from typing import Annotated, Any, Literal
 
@@ -51,10 +51,10 @@ class ReadingSection(Spec):
 class AttackSection(Spec):
     """How models are attacked when they are measured."""
 
-    suite: str = Field(default="default", description="Attack suite of the numbers that count.")
+    suite: str = Field(default="default", description="Attack suite of the final accuracies.")
     steps: Count | None = Field(default=None, description="Steps of every attack instead of the suite's own.")
     screening_steps: Count = Field(
-        default=20, description="Steps while a search screens soups; half as many again for l_1, which needs more."
+        default=20, description="Steps of attacks while screening soups; 1.5 times as many for l_1."
     )
     loss: str | None = Field(default=None, description="Loss of the suite's AutoPGD, for models of few classes.")
     confirm: str | None = Field(
@@ -69,7 +69,7 @@ class SpaceSection(Spec):
     step: Annotated[float, Field(gt=0, le=1)] = Field(default=0.1, description="Weights are multiples of it.")
     low: float = Field(default=-0.4, description="Least weight in a box, or on a line.")
     high: float = Field(default=1.4, description="Largest weight in a box, or on a line.")
-    groups: dict[str, str] = Field(default={}, description="Of a ladder: the group of each ingredient, as its norm.")
+    groups: dict[str, str] = Field(default={}, description="Group of each ingredient in a ladder, such as its norm.")
 
     @field_validator("step")
     @classmethod

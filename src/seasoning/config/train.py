@@ -44,8 +44,8 @@ class DataSpec(Spec):
     classes: Count = Field(description="Number of classes it must have.")
     shape: tuple[Count, Count, Count] = Field(description="Channels, height and width of its images.")
     train: Count | None = Field(default=None, description="Training images of a known data set, instead of its own.")
-    validation: Count = Field(description="Images held out of training, drawn by the hash of their ids.")
-    crop: Annotated[int, Field(ge=0)] = Field(default=0, description="Pixels of border that random crops are taken of.")
+    validation: Count = Field(description="Held-out training images, drawn by the hash of their ids.")
+    crop: Annotated[int, Field(ge=0)] = Field(default=0, description="Pixels of padding for random crops.")
     flips: bool = Field(default=False, description="Whether half of the images are mirrored.")
 
 
@@ -78,7 +78,7 @@ class OptimizerSpec(Spec):
     clip: Positive | None = Field(
         default=None, description="Largest norm of the gradient; longer ones are clipped to it."
     )
-    accumulate: Count = Field(default=1, description="Parts in which a batch goes through the network, to save memory.")
+    accumulate: Count = Field(default=1, description="Parts that a batch is split into, to save memory.")
     precision: Literal["full", "bf16"] = Field(default="full", description="bf16 trains in mixed precision.")
     ema: Positive | None = Field(default=None, description="Decay of an exponential moving average of the parameters.")
     ingredient: Literal["raw", "ema"] = Field(
@@ -101,7 +101,7 @@ class ScheduleSpec(Spec):
     kind: Literal["cosine", "step"] = Field(description="Shape of the learning rate after the warm-up.")
     warmup: Fraction = Field(description="Fraction of the steps over which the learning rate rises linearly.")
     milestones: tuple[Count, ...] = Field(default=(), description="Epochs after which a stepped learning rate falls.")
-    factor: Fraction = Field(default=0.1, description="Factor of each such fall.")
+    factor: Fraction = Field(default=0.1, description="Factor of the learning rate at each milestone.")
     stages: tuple[StageSpec, ...] = Field(
         default=(), description="Stages one after the other, such as nominal, half the radius, the full one."
     )

@@ -83,7 +83,7 @@ def check_data(
         problems += [f"{part.name}: {doubt}" for doubt in (*listing.doubts, *_one_class(found.kind, listing))]
         if wrong is not None:
             problems.append(f"{part.name}: {wrong}")
-        if decoded and listing.places:
+        if decoded and listing.files:
             unread = _unreadable(listing, workers, partial(on_images, part.name))
             said.append(
                 f"{part.name}: " * named + f"{len(listing) - len(unread):,} of {len(listing):,} images can be read"
@@ -125,7 +125,7 @@ def _unreadable(listing: Listing, workers: int, on_images: Callable[[int, int], 
     """What is wrong with each image that cannot be decoded."""
     problems: list[str] = []
     done = 0
-    for part in decode_all(listing.places, _THUMB, workers=workers):
+    for part in decode_all(listing.files, _THUMB, workers=workers):
         problems += [said for _, said in part.problems]
         done += len(part.rows) + len(part.problems)
         on_images(done, len(listing))
@@ -165,10 +165,10 @@ def _tiles(listing: Listing, count: int, name: str) -> list[Tile]:
             others = [listing.class_names[each] for each in listing.valid[row].tolist() if each >= 0]
             lines = [", ".join(class_words().get(each, each) for each in others)]
         lines.append(
-            name.split("/", 1)[-1] if count == 1 else (listing.places[row].name if listing.places else f"row {row}")
+            name.split("/", 1)[-1] if count == 1 else (listing.files[row].name if listing.files else f"row {row}")
         )
         try:
-            image = listing.pixels[row] if listing.pixels is not None else decode(listing.places[row], None)
+            image = listing.pixels[row] if listing.pixels is not None else decode(listing.files[row], None)
         except BadInput:
             continue
         tiles.append(Tile(image, tuple(lines)))

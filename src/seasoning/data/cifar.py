@@ -44,7 +44,7 @@ _FORMS: dict[str, tuple[str, str, dict[str, tuple[str, ...]], str, str]] = {
 
 def cifar_form(tree: Tree) -> str | None:
     """The file by which batches are known, such as `"test_batch"`; `None` where there are none."""
-    names = {place.name for place in tree.files}
+    names = {file.name for file in tree.files}
     for mark, (_, _, splits, meta, _) in _FORMS.items():
         # One of them may be missing: that is for the reader to say.
         files = {meta, *(file for each in splits.values() for file in each)}
@@ -70,7 +70,7 @@ def cifar_listing(tree: Tree, split: str) -> Listing:
     if mark is None:
         return _from_images(tree, split)
     data_set, form, splits, meta, key = _FORMS[mark]
-    files = {place.name: place for place in tree.files}
+    files = {file.name: file for file in tree.files}
     missing = [name for name in (*splits[split], meta) if name not in files]
     if missing:
         raise BadInput(f"{tree.root}: the {form} batches of {data_set} lack {', '.join(missing)}: unpack them again")
@@ -102,8 +102,8 @@ def row_ids(data_set: str, split: str, count: int) -> torch.Tensor:
 def _from_images(tree: Tree, split: str) -> Listing:
     parted = bool({"train", "test"} & set(tree.folders))
     if parted:
-        below = [place._replace(name=place.name[len(split) + 1 :]) for place in tree.files]
-        files = tuple(each for each, place in zip(below, tree.files, strict=True) if place.name.startswith(f"{split}/"))
+        below = [file._replace(name=file.name[len(split) + 1 :]) for file in tree.files]
+        files = tuple(each for each, file in zip(below, tree.files, strict=True) if file.name.startswith(f"{split}/"))
         folders = tuple(sorted({each.name.split("/", 1)[0] for each in files}))
         tree = tree._replace(root=tree.root / split, folders=folders, files=files)
     ten = set(tree.folders) <= set(CIFAR10)
@@ -113,21 +113,21 @@ def _from_images(tree: Tree, split: str) -> Listing:
     return replace(tree_listing(tree, numbering, name, family=name if parted else ""), as_is=True)
 
 
-def _python(place: ImageFile) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    batch = _unpickled(place)
+def _python(file: ImageFile) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    batch = _unpickled(file)
     labels = batch.get("labels", batch.get("fine_labels"))
     pixels = batch.get("data")
     if labels is None or not isinstance(pixels, np.ndarray) or pixels.shape != (len(labels), _VALUES):
-        raise BadInput(f"{place.name} is no batch of CIFAR: expected rows of {_VALUES} values, and their labels")
+        raise BadInput(f"{file.name} is no batch of CIFAR: expected rows of {_VALUES} values, and their labels")
     return pixels.astype(np.uint8, copy=False), np.array(labels, dtype=np.int64)
 
 
-def _binary(place: ImageFile, data_set: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _binary(file: ImageFile, data_set: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     labels = 1 if data_set == "cifar10" else 2  # CIFAR-100: the coarse one first
-    content = np.frombuffer(place.read(), dtype=np.uint8)
+    content = np.frombuffer(file.read(), dtype=np.uint8)
     if len(content) == 0 or len(content) % (labels + _VALUES):
         row = labels + _VALUES
-        raise BadInput(f"{place.name} has {len(content)} bytes, no multiple of {row}: it is cut off, copy it again")
+        raise BadInput(f"{file.name} has {len(content)} bytes, no multiple of {row}: it is cut off, copy it again")
     rows = content.reshape(-1, labels + _VALUES)
     return rows[:, labels:].copy(), rows[:, labels - 1].astype(np.int64)
 
@@ -151,13 +151,13 @@ class _Plain(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
-def _unpickled(place: ImageFile) -> Mapping[str, Any]:
+def _unpickled(file: ImageFile) -> Mapping[str, Any]:
     try:
-        content = _Plain(io.BytesIO(place.read()), encoding="bytes").load()
+        content = _Plain(io.BytesIO(file.read()), encoding="bytes").load()
         return {_text(key): _text(value) for key, value in content.items()}
     except Exception as error:
         # What damaged bytes make of the reader is not to be foretold.
-        raise BadInput(f"{place.name} is no batch of CIFAR, or damaged ({error}): unpack it again") from error
+        raise BadInput(f"{file.name} is no batch of CIFAR, or damaged ({error}): unpack it again") from error
 
 
 def _text(value: Any) -> Any:

@@ -31,13 +31,13 @@ def contact_sheet(tiles: Sequence[Tile], columns: int) -> Image.Image:
     rows = -(-len(tiles) // columns)
     sheet = Image.new("RGB", (_GAP + columns * (_SIDE + _GAP), _GAP + rows * (_SIDE + below + _GAP)), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    for place, tile in enumerate(tiles):
-        left = _GAP + place % columns * (_SIDE + _GAP)
-        top = _GAP + place // columns * (_SIDE + below + _GAP)
+    for index, tile in enumerate(tiles):
+        left = _GAP + index % columns * (_SIDE + _GAP)
+        top = _GAP + index // columns * (_SIDE + below + _GAP)
         picture: Image.Image = functional.to_pil_image(tile.image).convert("RGB")
-        share = _SIDE / max(picture.size)
-        size = max(round(picture.width * share), 1), max(round(picture.height * share), 1)
-        picture = picture.resize(size, Image.Resampling.NEAREST if share > 1 else Image.Resampling.LANCZOS)
+        scale = _SIDE / max(picture.size)
+        size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
+        picture = picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
         sheet.paste(picture, (left + (_SIDE - size[0]) // 2, top + (_SIDE - size[1]) // 2))
         for number, line in enumerate(tile.lines):
             pen.text((left, top + _SIDE + 2 + number * (_LETTER + 3)), _cut(line, font), _INK, font)

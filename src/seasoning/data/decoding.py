@@ -66,35 +66,35 @@ View = Photo | Whole
 
 
 class Decoded(NamedTuple):
-    """Some images in the order of the places: their rows, pixels `(N, 3, H, W)` uint8, and rows with what is wrong."""
+    """Some images in the order of the files: their rows, pixels `(N, 3, H, W)` uint8, and rows with what is wrong."""
 
     rows: list[int]
     pixels: Tensor
     problems: list[tuple[int, str]]
 
 
-def decode(place: ImageFile, view: View | None) -> Tensor:
+def decode(file: ImageFile, view: View | None) -> Tensor:
     """One image, `(3, H, W)` uint8.
 
     Raises:
         BadInput: it is no image, cut off, or of a kind that has no 8-bit counterpart.
     """
     try:
-        with Image.open(io.BytesIO(place.read())) as image:
+        with Image.open(io.BytesIO(file.read())) as image:
             rgb = as_rgb(image)
             pixels: Tensor = functional.pil_to_tensor(rgb) if view is None else view(rgb)
             return pixels
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # Pillow's readers raise any of these on damaged bytes; its text names a buffer, not the file.
         said = str(error) if "BytesIO" not in str(error) else "it is none of the kinds that Pillow knows"
-        raise BadInput(f"{place.name} is no image, or damaged ({said})") from error
+        raise BadInput(f"{file.name} is no image, or damaged ({said})") from error
 
 
-def image_size(place: ImageFile) -> tuple[int, int] | None:
+def image_size(file: ImageFile) -> tuple[int, int] | None:
     """Height and width by the file's header; `None` where it cannot be read."""
     try:
         # Of a file of its own no more is read than the header.
-        source = place.path if place.content is None and place.size < 0 else io.BytesIO(place.read())
+        source = file.path if file.content is None and file.size < 0 else io.BytesIO(file.read())
         with Image.open(source) as image:
             return image.height, image.width
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
@@ -122,11 +122,11 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def decode_all(places: Sequence[ImageFile], view: View | None, *, workers: int) -> Iterator[Decoded]:
+def decode_all(files: Sequence[ImageFile], view: View | None, *, workers: int) -> Iterator[Decoded]:
     """All images in their order, some at a time.
 
     Args:
-        places: Where they lie.
+        files: Where they lie.
         view: What is done to each; `None` leaves its size.
         workers: Processes that decode; 0 for this one.
 
@@ -136,7 +136,7 @@ def decode_all(places: Sequence[ImageFile], view: View | None, *, workers: int) 
     if isinstance(view, Photo):
         _timm_view(view)  # loaded here, so that forked workers have it
     loader = DataLoader(
-        _Images(tuple(places), view), batch_size=_TOGETHER, num_workers=workers, collate_fn=_together, pin_memory=False
+        _Images(tuple(files), view), batch_size=_TOGETHER, num_workers=workers, collate_fn=_together, pin_memory=False
     )
     first: tuple[torch.Size, ImageFile] | None = None
     for (rows, images), problems in loader:
@@ -149,29 +149,29 @@ def decode_all(places: Sequence[ImageFile], view: View | None, *, workers: int) 
             else [(row, image.shape) for row, image in zip(rows, images, strict=True)]
         )
         for row, shape in looked_at:
-            first = first or (shape, places[row])
+            first = first or (shape, files[row])
             if shape != first[0]:
                 sizes = [f"{width} x {height}" for _, height, width in (shape, first[0])]
                 raise BadInput(
-                    f"{places[row].name} has {sizes[0]} pixels, {first[1].name} {sizes[1]}: bring all to one size, "
+                    f"{files[row].name} has {sizes[0]} pixels, {first[1].name} {sizes[1]}: bring all to one size, "
                     "or have them resized as the model asks"
                 )
         yield Decoded(rows, images if isinstance(images, Tensor) else torch.empty(0), problems)
 
 
 class _Images(Dataset[Any]):
-    def __init__(self, places: tuple[ImageFile, ...], view: View | None) -> None:
-        self._places, self._view = places, view
+    def __init__(self, files: tuple[ImageFile, ...], view: View | None) -> None:
+        self._files, self._view = files, view
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._files)
 
     def __getitem__(self, row: int) -> tuple[int, Tensor | str]:
         try:
             with warnings.catch_warnings():
                 # Of tags and profiles; the pixels are there.
                 warnings.simplefilter("ignore")
-                return row, decode(self._places[row], self._view)
+                return row, decode(self._files[row], self._view)
         except BadInput as error:
             return row, str(error)
 

@@ -45,11 +45,11 @@ def tree_listing(
     by_class = class_folders(tree)
     class_names, notes = numbered(list(by_class), numbering, str(tree.root), recorded)
     labels = {each: label for label, each in enumerate(class_names)}
-    pairs = [(place, labels[each]) for each in class_names if each in by_class for place in by_class[each]]
-    places = [place for place, _ in pairs]
-    bases = [str(PurePosixPath(family, place.name).with_suffix("")) for place in places]
+    pairs = [(file, labels[each]) for each in class_names if each in by_class for file in by_class[each]]
+    files = [file for file, _ in pairs]
+    bases = [str(PurePosixPath(family, file.name).with_suffix("")) for file in files]
     name = tree.root.resolve().name if name is None else name
-    listing = listed(name, tree, places, [label for _, label in pairs], class_names, bases)
+    listing = listed(name, tree, files, [label for _, label in pairs], class_names, bases)
     notes = [] if quiet else notes
     doubts = [] if settled else layout_doubts(tree)
     return replace(listing, notes=(*notes, *listing.notes), doubts=(*doubts, *listing.doubts))
@@ -62,17 +62,17 @@ def class_folders(tree: Tree) -> dict[str, list[ImageFile]]:
         BadInput: no folders, one without images, or a file in two of them.
     """
     by_class: dict[str, list[ImageFile]] = {name: [] for name in tree.folders}
-    for place in tree.images():
-        top, _, rest = place.name.partition("/")
+    for file in tree.images():
+        top, _, rest = file.name.partition("/")
         if rest:
-            by_class.setdefault(top, []).append(place)
+            by_class.setdefault(top, []).append(file)
     for one, other in tree.same:
         if one.split("/")[0] != other.split("/")[0]:
             raise BadInput(
                 f"{tree.root}: {one} and {other} are the same on the disk, in two folders of classes: an image has one "
                 "class here; remove one of them"
             )
-    empty = sorted(name for name, places in by_class.items() if not places)
+    empty = sorted(name for name, files in by_class.items() if not files)
     if not by_class or empty:
         lacking = f"its folder {empty[0]!r} has no images" if empty else "no folders in it"
         raise BadInput(

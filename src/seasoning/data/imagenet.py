@@ -84,10 +84,10 @@ def wnid_listing(tree: Tree, name: str, classes: Sequence[str] | None = None, *,
             f"{', '.join(unmatched[:20])}{' …' if len(unmatched) > 20 else ''}; expected WordNet ids such as {known[0]}"
         )
     labels = {wnid: label for label, wnid in enumerate(known)}
-    pairs = [(place, labels[wnid]) for wnid in known if wnid in by_class for place in by_class[wnid]]
-    places = [place for place, _ in pairs]
+    pairs = [(file, labels[wnid]) for wnid in known if wnid in by_class for file in by_class[wnid]]
+    files = [file for file, _ in pairs]
     listing = listed(
-        name, tree, places, [label for _, label in pairs], known, [base_image(each, family) for each in places]
+        name, tree, files, [label for _, label in pairs], known, [base_image(each, family) for each in files]
     )
     if classes is None:
         return listing
@@ -105,14 +105,14 @@ def flat_listing(tree: Tree, name: str) -> Listing:
         BadInput: there is no list of labels, or it does not fit the images.
     """
     beside = tree.root.parent if tree.root.is_file() else tree.root
-    inner = [beside / "ILSVRC2012_img_val.tar"] if not _validation_places(tree) else []
-    places = _validation_places(tree) or [
-        place for path in inner if path.is_file() for place in _validation_places(read_tree(path))
+    inner = [beside / "ILSVRC2012_img_val.tar"] if not _validation_files(tree) else []
+    files = _validation_files(tree) or [
+        file for path in inner if path.is_file() for file in _validation_files(read_tree(path))
     ]
-    if not places:
+    if not files:
         raise BadInput(f"{tree.root}: no images named ILSVRC2012_val_00000001.JPEG and so on")
-    labels = _flat_labels(beside, places)
-    return listed(name, tree, places, labels, wnids(), [base_image(each, "") for each in places])
+    labels = _flat_labels(beside, files)
+    return listed(name, tree, files, labels, wnids(), [base_image(each, "") for each in files])
 
 
 def real_listing(listing: Listing, real: Path | None) -> Listing:
@@ -128,10 +128,8 @@ def real_listing(listing: Listing, real: Path | None) -> Listing:
     Reference: Beyer et al. 2020, *Are we done with ImageNet?*
     """
     answers = _real_labels(real)
-    numbers = [_number(place) for place in listing.places]
-    beyond = [
-        place.name for place, number in zip(listing.places, numbers, strict=True) if not 0 < number <= len(answers)
-    ]
+    numbers = [_number(file) for file in listing.files]
+    beyond = [file.name for file, number in zip(listing.files, numbers, strict=True) if not 0 < number <= len(answers)]
     if beyond:
         raise BadInput(f"{listing.name}: {beyond[0]} is none of the {len(answers)} images that ReaL labels")
     valid = [answers[number - 1] for number in numbers]
@@ -145,10 +143,10 @@ def real_listing(listing: Listing, real: Path | None) -> Listing:
     return replace(listing.take(rows), y=columns[:, 0].clone(), valid=columns, notes=(*listing.notes, note))
 
 
-def base_image(place: ImageFile, family: str) -> str:
+def base_image(file: ImageFile, family: str) -> str:
     """What names the photograph: the validation image, in whatever set it is; else its path, behind a family."""
-    found = VALIDATION.search(PurePosixPath(place.name).name)
-    path = str(PurePosixPath(place.name).with_suffix(""))
+    found = VALIDATION.search(PurePosixPath(file.name).name)
+    path = str(PurePosixPath(file.name).with_suffix(""))
     return found[0] if found else f"{family}/{path}" if family else path
 
 
@@ -160,41 +158,41 @@ def _shipped(file: str) -> str:
     return content.decode()
 
 
-def _validation_places(tree: Tree) -> list[ImageFile]:
+def _validation_files(tree: Tree) -> list[ImageFile]:
     return [each for each in tree.images() if "/" not in each.name and VALIDATION.match(each.name)]
 
 
-def _number(place: ImageFile) -> int:
-    found = VALIDATION.search(PurePosixPath(place.name).name)
+def _number(file: ImageFile) -> int:
+    found = VALIDATION.search(PurePosixPath(file.name).name)
     return int(found[1]) if found else 0
 
 
-def _flat_labels(beside: Path, places: Sequence[ImageFile]) -> list[int]:
+def _flat_labels(beside: Path, files: Sequence[ImageFile]) -> list[int]:
     for path in (beside / file for file in (*_LABEL_LISTS, _KAGGLE)):
         if path.is_file():
             lines = path.read_text().splitlines()
             if path.name == _KAGGLE:
                 lines = [line.replace(",", " ") for line in lines if VALIDATION.match(line)]
-            return _from_lines(path, lines, places)
+            return _from_lines(path, lines, files)
     kits = [beside / _DEVKIT, *(beside / folder / "data" for folder in ("", "ILSVRC2012_devkit_t12"))]
     for kit in kits:
         if kit.is_file() or (kit / _TRUTH).is_file():
-            return _from_kit(kit, places)
+            return _from_kit(kit, files)
     raise BadInput(
         f"{beside}: the validation images have no list of labels beside them: expected one of "
         f"{', '.join((*_LABEL_LISTS, _KAGGLE, _DEVKIT))}, the last from the place where the images came from"
     )
 
 
-def _from_lines(path: Path, lines: Sequence[str], places: Sequence[ImageFile]) -> list[int]:
+def _from_lines(path: Path, lines: Sequence[str], files: Sequence[ImageFile]) -> list[int]:
     """Labels from lines of a WordNet id each, in the order of the images, or of a file and a class each."""
     rows = [line.split() for line in lines if line.strip()]
     positions = {wnid: label for label, wnid in enumerate(wnids())}
     try:
         if all(len(row) == 1 for row in rows):
-            return [positions[rows[_number(place) - 1][0]] for place in places]
+            return [positions[rows[_number(file) - 1][0]] for file in files]
         named = {PurePosixPath(row[0]).stem: row[1] for row in rows}
-        texts = [named[PurePosixPath(place.name).stem] for place in places]
+        texts = [named[PurePosixPath(file.name).stem] for file in files]
         labels = [positions[text] if text in positions else int(text) for text in texts]
     except (KeyError, IndexError, ValueError) as error:
         raise BadInput(f"{path}: no class for an image, or none that ImageNet has ({error})") from error
@@ -203,25 +201,25 @@ def _from_lines(path: Path, lines: Sequence[str], places: Sequence[ImageFile]) -
     return labels
 
 
-def _from_kit(kit: Path, places: Sequence[ImageFile]) -> list[int]:
+def _from_kit(kit: Path, files: Sequence[ImageFile]) -> list[int]:
     """Labels from the official development kit, whose own class numbers are not in the order of the logits."""
-    files: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     if kit.is_file():
         with tarfile.open(kit) as archive:
             for member in archive:
                 name = PurePosixPath(member.name).name
                 content = archive.extractfile(member) if name in (_TRUTH, "meta.mat") else None
                 if content is not None:
-                    files[name] = content.read()
+                    contents[name] = content.read()
     else:
-        files = {name: (kit / name).read_bytes() for name in (_TRUTH, "meta.mat") if (kit / name).is_file()}
-    if len(files) < 2:
+        contents = {name: (kit / name).read_bytes() for name in (_TRUTH, "meta.mat") if (kit / name).is_file()}
+    if len(contents) < 2:
         raise BadInput(f"{kit}: expected {_TRUTH} and meta.mat in it")
-    meta: Any = io.BytesIO(files["meta.mat"])
+    meta: Any = io.BytesIO(contents["meta.mat"])
     synsets = loadmat(meta, squeeze_me=True)["synsets"]
     own: Mapping[int, str] = {int(each["ILSVRC2012_ID"]): str(each["WNID"]) for each in synsets}
-    lines = [own.get(int(number), number) for number in files[_TRUTH].decode().split()]
-    return _from_lines(kit, lines, places)
+    lines = [own.get(int(number), number) for number in contents[_TRUTH].decode().split()]
+    return _from_lines(kit, lines, files)
 
 
 def _real_labels(path: Path | None) -> list[list[int]]:

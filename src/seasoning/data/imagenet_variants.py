@@ -25,7 +25,7 @@ def _runs(text: str) -> tuple[int, ...]:
     return tuple(number for first, last in ends for number in range(int(first), int(last or first) + 1))
 
 
-# The 16 coarse classes of Geirhos et al. 2019 and the ImageNet classes, by the place of their logit, that form each.
+# The 16 coarse classes of Geirhos et al. 2019 and the ImageNet classes, by the index of their logit, that form each.
 COARSE: dict[str, tuple[int, ...]] = {
     "airplane": _runs("404"),
     "bear": _runs("294-297"),
@@ -60,10 +60,10 @@ def v2_listing(tree: Tree, name: str) -> Listing:
     wrong = sorted(each for each in by_class if not each.isdigit() or int(each) >= len(wnids()))
     if wrong:
         raise BadInput(f"{tree.root}: {', '.join(wrong[:20])}: expected folders named 0 to 999, one for each class")
-    pairs = [(place, int(folder)) for folder in sorted(by_class, key=int) for place in by_class[folder]]
-    places = [place for place, _ in pairs]
-    bases = [f"imagenet-v2/{PurePosixPath(place.name).stem}" for place in places]
-    return listed(name, tree, places, [label for _, label in pairs], wnids(), bases)
+    pairs = [(file, int(folder)) for folder in sorted(by_class, key=int) for file in by_class[folder]]
+    files = [file for file, _ in pairs]
+    bases = [f"imagenet-v2/{PurePosixPath(file.name).stem}" for file in files]
+    return listed(name, tree, files, [label for _, label in pairs], wnids(), bases)
 
 
 def masked_listing(tree: Tree, name: str, letter: str) -> Listing:
@@ -94,22 +94,22 @@ def conflict_listing(tree: Tree, name: str) -> Listing:
     Reference: Geirhos et al. 2019, *ImageNet-trained CNNs are biased towards texture*.
     """
     classes = list(COARSE)
-    places = tree.images()
+    files = tree.images()
     shapes, textures, strange = [], [], []
-    for place in places:
-        found = _shape_and_texture(PurePosixPath(place.name).name)
+    for file in files:
+        found = _shape_and_texture(PurePosixPath(file.name).name)
         if found is None:
-            strange.append(place.name)
+            strange.append(file.name)
         else:
             shapes.append(classes.index(found[0]))
             textures.append(classes.index(found[1]))
-    if strange or not places:
+    if strange or not files:
         raise BadInput(
             f"{tree.root}: {strange[0] if strange else 'no images'}: expected files such as cat7-elephant3.png, shape "
             f"and texture out of {', '.join(classes)}"
         )
-    bases = [f"conflict-stimuli/{PurePosixPath(each.name).stem}" for each in places]
-    listing = listed(name, tree, places, shapes, classes, bases)
+    bases = [f"conflict-stimuli/{PurePosixPath(each.name).stem}" for each in files]
+    listing = listed(name, tree, files, shapes, classes, bases)
     return replace(
         listing,
         as_is=True,

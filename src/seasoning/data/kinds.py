@@ -194,7 +194,7 @@ def _names(root: Path) -> tuple[list[str], list[str]]:
     """Some file names below a folder (all of an archive), and the top folders."""
     if is_archive(root):
         tree = read_tree(root)
-        return [place.name for place in tree.files], list(tree.folders)
+        return [file.name for file in tree.files], list(tree.folders)
     folders = folders_in(root)
     names = [file.name for file in files_in(root)]
     for folder in folders[:: max(len(folders) // 20, 1)]:
@@ -207,7 +207,7 @@ def _count(root: Path, folders: Sequence[str]) -> int:
     """Files right in some folders."""
     if is_archive(root):
         below = tuple(f"{folder}/" for folder in folders)
-        return sum(place.name.startswith(below) for place in read_tree(root).files)
+        return sum(file.name.startswith(below) for file in read_tree(root).files)
     return sum(len(files_in(root / folder)) for folder in folders)
 
 

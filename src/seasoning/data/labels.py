@@ -47,16 +47,16 @@ class LabelMap:
             )
         if all(len(group) == 1 for group in self.members):
             return logits[:, [group[0] for group in self.members]]
-        shares = logits.log_softmax(1)
+        log_fractions = logits.log_softmax(1)
         return torch.stack(
-            [shares[:, list(group)].logsumexp(1) - math.log(len(group)) for group in self.members], dim=1
+            [log_fractions[:, list(group)].logsumexp(1) - math.log(len(group)) for group in self.members], dim=1
         )
 
     def own_classes(self, predicted: Tensor) -> Tensor:
         """Classes of the data set that predicted logits stand for, -1 where they stand for none."""
         table = torch.full((self.outputs,), -1, dtype=torch.int64, device=predicted.device)
-        for place, group in enumerate(self.members):
-            table[list(group)] = place
+        for index, group in enumerate(self.members):
+            table[list(group)] = index
         return table[predicted]
 
 

@@ -26,7 +26,7 @@ class Listing:
         ids: Sample ids, `(N,)` int64; the same photograph has one id in all sets that are made of it.
         y: Classes, `(N,)` int64.
         class_names: Name of each class.
-        places: Where the images lie, one for each sample; or else
+        files: Where the images lie, one for each sample; or else
         pixels: the images themselves, `(N, C, H, W)` uint8.
         as_is: Whether the images are measured at the size they have, since the set was made at it.
         valid, texture, label_map: As in `seasoning.data.Samples`.
@@ -39,7 +39,7 @@ class Listing:
     ids: Tensor
     y: Tensor
     class_names: tuple[str, ...]
-    places: tuple[ImageFile, ...] = ()
+    files: tuple[ImageFile, ...] = ()
     pixels: Tensor | None = None
     as_is: bool = False
     valid: Tensor | None = None
@@ -63,11 +63,11 @@ class Listing:
         return dict(zip(self.class_names, found, strict=True))
 
     def take(self, rows: Sequence[int]) -> "Listing":
-        """The samples at these places in the order."""
+        """The samples at these indices in the order."""
         index = torch.tensor(rows, dtype=torch.int64)
         columns = {name: getattr(self, name) for name in ("ids", "y", "pixels", "valid", "texture")}
         picked = {name: column[index] for name, column in columns.items() if column is not None}
-        return replace(self, places=tuple(self.places[row] for row in rows) if self.places else (), **picked)
+        return replace(self, files=tuple(self.files[row] for row in rows) if self.files else (), **picked)
 
 
 def stable_id(name: str) -> int:
@@ -78,7 +78,7 @@ def stable_id(name: str) -> int:
 def listed(
     name: str,
     tree: Tree,
-    places: Sequence[ImageFile],
+    files: Sequence[ImageFile],
     labels: Sequence[int],
     class_names: Sequence[str],
     bases: Sequence[str],
@@ -88,7 +88,7 @@ def listed(
     Args:
         name: Of the data set.
         tree: Where the images lie.
-        places: The images.
+        files: The images.
         labels: Their classes.
         class_names: All classes.
         bases: Name of the photograph that each image was made from, without a suffix; two of one name keep theirs.
@@ -96,12 +96,12 @@ def listed(
     Raises:
         BadInput: there are no images.
     """
-    if not places:
+    if not files:
         raise BadInput(f"{name}: no images found")
     twice = {base for base, count in Counter(bases).items() if count > 1}
     names = [
-        base + PurePosixPath(place.name).suffix if base in twice else base
-        for base, place in zip(bases, places, strict=True)
+        base + PurePosixPath(file.name).suffix if base in twice else base
+        for base, file in zip(bases, files, strict=True)
     ]
     ids = torch.tensor([stable_id(each) for each in names])
     unread = unread_kinds(tree)
@@ -111,7 +111,7 @@ def listed(
         ids,
         torch.tensor(list(labels)),
         tuple(class_names),
-        tuple(places),
-        notes=tuple(left_out(tree, places)),
+        tuple(files),
+        notes=tuple(left_out(tree, files)),
         doubts=tuple(doubts) if unread else (),
     )

@@ -123,7 +123,7 @@ class Opened:
         if self.listing is None or self.listing.pixels is not None:
             return 0  # it is in memory already
         view = self.view(photo)
-        size = image_size(self.listing.places[0]) if view is None else view.size
+        size = image_size(self.listing.files[0]) if view is None else view.size
         return 0 if size is None else self.channels * size[0] * size[1]
 
     @property
@@ -146,7 +146,7 @@ class Opened:
         if listing is None or listing.pixels is not None or self._options.transform == "as-is":
             return None
         if self._options.transform == "auto":
-            own = {image_size(place) for place in listing.places[:: max(len(listing) // _LOOKED_AT, 1)]}
+            own = {image_size(file) for file in listing.files[:: max(len(listing) // _LOOKED_AT, 1)]}
             # Images of one size, from a set made at it or from one's own folder, are not resized a second time.
             if listing.as_is or (self.kind in ("folder", "folder-c") and len(own) == 1):
                 return Whole(photo.size) if photo.fixed and own != {photo.size} else None
@@ -170,7 +170,7 @@ class Opened:
         Args:
             photo: The view of photographs that the model asks for.
             on_images: Told how many images are decoded, now and then.
-            rows: Which samples, by their places in the listing; by default all. The others are not decoded.
+            rows: Which samples, by their indices in the listing; by default all. The others are not decoded.
             cache: Folder that keeps decoded images, where the options name none.
             known: Gives the pixels of images that were decoded before in the same view, and `None` of others.
         """

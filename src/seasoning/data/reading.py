@@ -115,13 +115,13 @@ def _require_whole(listing: Listing, read: _Read, skip_damaged: bool) -> None:
 
 def _decoded(listing: Listing, view: View | None, workers: int, known: Known | None) -> Iterator[Decoded]:
     """The images in their order, those that are known copied and the others decoded."""
-    found = [None if known is None else known(place) for place in listing.places]
+    found = [None if known is None else known(file) for file in listing.files]
     fresh = [row for row, image in enumerate(found) if image is None]
     if len(fresh) == len(listing):
-        yield from decode_all(listing.places, view, workers=workers)
+        yield from decode_all(listing.files, view, workers=workers)
         return
     problems: list[tuple[int, str]] = []
-    for part in decode_all([listing.places[row] for row in fresh], view, workers=workers) if fresh else ():
+    for part in decode_all([listing.files[row] for row in fresh], view, workers=workers) if fresh else ():
         for row, image in zip(part.rows, part.pixels, strict=True):
             found[fresh[row]] = image
         problems += [(fresh[row], said) for row, said in part.problems]
@@ -231,14 +231,14 @@ def _noted(note: Path) -> Any:
 
 
 def _key(listing: Listing, view: View | None) -> str:
-    """What the decoded images depend on: places, sizes and times of the files, and the view."""
+    """What the decoded images depend on: paths, sizes and times of the files, and the view."""
     digest = hashlib.sha256(f"{_FORMAT} {view!r}\n".encode())
     known: dict[str, tuple[int, int]] = {}
-    for place in listing.places:
-        if place.path not in known:
+    for file in listing.files:
+        if file.path not in known:
             # A link that leads nowhere is for the decoder to name.
-            found = os.stat(place.path) if os.path.exists(place.path) else None
-            known[place.path] = (found.st_size, found.st_mtime_ns) if found else (0, 0)
-        size, changed = known[place.path]
-        digest.update(f"{os.path.abspath(place.path)}\0{place.offset}\0{size}\0{changed}\n".encode())
+            found = os.stat(file.path) if os.path.exists(file.path) else None
+            known[file.path] = (found.st_size, found.st_mtime_ns) if found else (0, 0)
+        size, changed = known[file.path]
+        digest.update(f"{os.path.abspath(file.path)}\0{file.offset}\0{size}\0{changed}\n".encode())
     return digest.hexdigest()[:32]

@@ -64,11 +64,11 @@ def rotation(x: Tensor, ids: Tensor, seed: int) -> Tensor:
 
 
 def occlusion(x: Tensor, ids: Tensor, seed: int) -> Tensor:
-    """A black square over 0.4 of the side, at a place drawn for each sample."""
+    """A black square over 0.4 of the side, at a position drawn for each sample."""
     height, width = x.shape[2:]
     size = round(_OCCLUDED_SHARE * min(height, width))
-    place = (_draw(x, ids, seed, "occlusion", 2) + 1) / 2
-    top, left = (place[:, 0] * (height - size + 1)).long(), (place[:, 1] * (width - size + 1)).long()
+    position = (_draw(x, ids, seed, "occlusion", 2) + 1) / 2
+    top, left = (position[:, 0] * (height - size + 1)).long(), (position[:, 1] * (width - size + 1)).long()
     rows, columns = torch.arange(height), torch.arange(width)
     hidden_rows = (rows >= top[:, None]) & (rows < top[:, None] + size)
     hidden_columns = (columns >= left[:, None]) & (columns < left[:, None] + size)

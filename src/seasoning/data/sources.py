@@ -108,7 +108,7 @@ def load_source(name: str, *, split: str = "test") -> Samples:
     """All samples of a named data set, or of a folder or an archive that `find_set` knows, at the size they have.
 
     Args:
-        name: Of the data set, or its place.
+        name: Of the data set, or its path.
         split: Of CIFAR, which has both in one place: `"train"` or `"test"`.
 
     Raises:

@@ -66,7 +66,7 @@ def measure(
     precision: str = "full",
     fingerprint: str | None = None,
     among: NDArray[np.int64] | None = None,
-    on_block: Callable[[float], None] = lambda share: None,
+    on_block: Callable[[float], None] = lambda fraction: None,
 ) -> Outcomes:
     """Outcomes of a model on samples, clean or under a threat; only what the store lacks is evaluated.
 
@@ -83,7 +83,7 @@ def measure(
         fingerprint: That of the samples, where the caller has it.
         among: Ids of the samples to answer for; by default all. The others stay to be measured another time, and what
             is measured now is not measured then.
-        on_block: Told the share of the samples asked for that is measured, after each block.
+        on_block: Given the fraction of the samples asked for that is measured, after each block.
 
     Returns:
         One row for each sample asked for, in the order of the ids.
@@ -108,13 +108,13 @@ def measure(
     missing = np.setdiff1d(wanted, have[0].ids, assume_unique=True) if have else wanted
     if len(missing):
         order = np.argsort(ids)
-        places = np.searchsorted(ids, missing, sorter=order).clip(max=len(ids) - 1)
-        if not np.array_equal(ids[order[places]], missing):
+        positions = np.searchsorted(ids, missing, sorter=order).clip(max=len(ids) - 1)
+        if not np.array_equal(ids[order[positions]], missing):
             raise BadInput(f"{samples.name} has no sample of some id that was asked for: ask for ids that it has")
         model = build()
         device = device_of(model, samples.x)
         done = len(wanted) - len(missing)
-        for number, rows in enumerate(_blocks(wanted, missing, order[places])):
+        for number, rows in enumerate(_blocks(wanted, missing, order[positions])):
             begun = time.perf_counter()
             few = samples.take(torch.from_numpy(rows), samples.name)
             outcomes = evaluate(model, few, attack=attack, threat=threat, seed=seed, probe=number == 0)

@@ -71,10 +71,10 @@ def require_file(name: str) -> tuple[Path, str]:
     Raises:
         BadInput: no function is named, or there is no such file.
     """
-    place, _, called = name.rpartition(":")
-    if not place.endswith(".py") or not called:
+    text, _, called = name.rpartition(":")
+    if not text.endswith(".py") or not called:
         raise BadInput(f"architecture {name!r}: name a function of the file, as in {name.rstrip(':')}:build")
-    path = Path(place)
+    path = Path(text)
     if not path.is_file():
         beside = [each.name for each in path.parent.glob("*.py")] if path.parent.is_dir() else []
         guess = nearest(path.name, beside)
@@ -120,10 +120,10 @@ def _neighbours(folder: Path) -> list[ModuleType]:
 def _beside(module: ModuleType, top: str, folder: Path) -> bool:
     """Whether a module or its package lies in the folder itself, not in an environment somewhere below it."""
     paths = getattr(module, "__path__", ())
-    # Some libraries put objects of their own in the place of modules.
+    # Some libraries put objects of their own instead of modules.
     found = [getattr(module, "__file__", None), *(paths if isinstance(paths, Iterable) else ())]
-    places = [Path(each) for each in found if isinstance(each, str)]
-    return any(each.is_relative_to(path) for each in places for path in (folder / top, folder / f"{top}.py"))
+    locations = [Path(each) for each in found if isinstance(each, str)]
+    return any(each.is_relative_to(path) for each in locations for path in (folder / top, folder / f"{top}.py"))
 
 
 def _arguments(function: Callable[..., Any], name: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -171,8 +171,8 @@ def _put_together(names: Mapping[str, str], wanted: Iterable[str]) -> Mapping[st
     if len(set(moved.values())) < len(moved) or len(moved) + len(counters) < len(names):
         return names
     _log.info("putting together a network from parts under other names, such as %r", next(iter(moved.values())))
-    places = {given: name.rpartition(".")[0] for name, given in moved.items()}
-    layers = {given.rpartition(".")[0]: layer for given, layer in places.items()}
+    layer_names = {given: name.rpartition(".")[0] for name, given in moved.items()}
+    layers = {given.rpartition(".")[0]: layer for given, layer in layer_names.items()}
     for name in counters:
         layer = layers.get(names[name].rpartition(".")[0])
         moved |= {} if layer is None else {f"{layer}.{COUNTER}": names[name]}

@@ -49,10 +49,10 @@ def _only(output: Any) -> Tensor:
 
 
 def _parts(output: Any) -> Mapping[str, Any]:
-    """The parts of an output by name, or by place where they have none."""
+    """The parts of an output by name, or by index where they have none."""
     if isinstance(output, Mapping):
         return {str(name): each for name, each in output.items()}
     if isinstance(output, Sequence) and not isinstance(output, (str, bytes)):
-        names = getattr(output, "_fields", None) or [f"item {place}" for place in range(len(output))]
+        names = getattr(output, "_fields", None) or [f"item {index}" for index in range(len(output))]
         return dict(zip(names, output, strict=True))
     return vars(output) if hasattr(output, "__dict__") else {}

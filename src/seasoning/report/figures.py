@@ -308,7 +308,7 @@ def _training(results: Results) -> Drawing | None:
 
 
 def _rows(line: Line) -> list[tuple[float, float, float, float]]:
-    return [(place, *each[:3]) for place, each in zip(line.places, line.estimates, strict=True)]
+    return [(x, *each[:3]) for x, each in zip(line.positions, line.estimates, strict=True)]
 
 
 def _word(text: str) -> str:

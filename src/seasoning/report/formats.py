@@ -67,11 +67,11 @@ def comma_separated(table: Table | Grid) -> str:
         return buffer.getvalue()
     writer.writerow(["group", "model", "passes", "column", "value", "low", "high", "n", "one_model", "best"])
     for row in table.rows:
-        for place, (column, cell) in enumerate(zip(table.columns, row.cells, strict=True)):
+        for index, (column, cell) in enumerate(zip(table.columns, row.cells, strict=True)):
             if cell is not None:
                 ends = [_number(cell.low), _number(cell.high)] if cell.n else ["", ""]
                 one = int(row.one_model or column != "mean")
-                best = int(place in row.best)
+                best = int(index in row.best)
                 writer.writerow(
                     [row.group, row.name, row.passes, column, _number(cell.value), *ends, cell.n or "", one, best]
                 )
@@ -87,9 +87,9 @@ def terminal(table: Table | Grid) -> str:
         if group is not None:
             lines.append([group])
         first, second = [row.name, f"x{row.passes}"], ["", ""]
-        for place, (column, cell) in enumerate(zip(table.columns, row.cells, strict=True)):
+        for index, (column, cell) in enumerate(zip(table.columns, row.cells, strict=True)):
             value = _value(row, column, cell)
-            first.append(f"*{value}" if place in row.best else value)
+            first.append(f"*{value}" if index in row.best else value)
             second.append("" if cell is None or not cell.n else f"{100 * cell.low:.0f}-{100 * cell.high:.0f}")
         lines += [first, second] if any(second) else [first]
     note = table.note.replace("Bold:", "Star:")
@@ -115,9 +115,9 @@ def _texts(
     rows: list[tuple[str | None, list[str]]] = []
     for group, row in _grouped(table.rows):
         texts = [escape(row.name), escape(f"×{row.passes}")]
-        for place, (column, each) in enumerate(zip(table.columns, row.cells, strict=True)):
+        for index, (column, each) in enumerate(zip(table.columns, row.cells, strict=True)):
             interval = "" if each is None or not each.n else f" [{100 * each.low:.1f}, {100 * each.high:.1f}]"
-            texts.append(cell(escape(_value(row, column, each)), interval, place in row.best))
+            texts.append(cell(escape(_value(row, column, each)), interval, index in row.best))
         rows.append((None if group is None else escape(group), texts))
     return [escape(each) for each in ("model", "# FP", *table.columns)], rows
 
@@ -157,11 +157,11 @@ def _escaped(text: str) -> str:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     full = [row for row in rows if len(row) > 1]
-    widths = [max(len(row[place]) for row in full) for place in range(len(full[0]))]
+    widths = [max(len(row[index]) for row in full) for index in range(len(full[0]))]
     return [
         "  ".join(
-            text.ljust(width) if place == 0 else text.rjust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=False))
+            text.ljust(width) if index == 0 else text.rjust(width)
+            for index, (text, width) in enumerate(zip(row, widths, strict=False))
         ).rstrip()
         if len(row) > 1
         else row[0]

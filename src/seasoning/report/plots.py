@@ -30,7 +30,7 @@ class Line(NamedTuple):
     """A curve: its name, where it was measured, and what was measured there."""
 
     name: str
-    places: Sequence[float]
+    positions: Sequence[float]
     estimates: Sequence[Estimate]
 
 
@@ -56,7 +56,7 @@ def ternary_figure(
     """A number over the soups of three ingredients, as a coloured triangle (Figure 10 of the paper).
 
     Args:
-        values: Three weights to a share in [0, 1].
+        values: Three weights to a fraction in [0, 1].
         corners: Names of the ingredients.
         title: What is shown.
         chosen: The weights to mark.
@@ -85,8 +85,8 @@ def ternary_figure(
         rasterized=len(values) > _DOTS,
     )
     if chosen is not None:
-        shares = [[share] for share in chosen]
-        axes.scatter(*shares, marker="*", s=130, color="white", edgecolors="black", zorder=5, clip_on=False)
+        weights = [[weight] for weight in chosen]
+        axes.scatter(*weights, marker="*", s=130, color="white", edgecolors="black", zorder=5, clip_on=False)
     for corner, axis, write in zip(
         corners,
         (axes.taxis, axes.laxis, axes.raxis),
@@ -104,10 +104,10 @@ def intervals_figure(estimates: Mapping[str, Estimate], title: str, marked: str)
     """Numbers with their intervals, one line each, the marked one set off."""
     figure = Figure(figsize=(6.4, 0.6 + 0.3 * len(estimates)), layout="constrained")
     axes = figure.add_subplot()
-    for place, (name, each) in enumerate(reversed(list(estimates.items()))):
+    for index, (name, each) in enumerate(reversed(list(estimates.items()))):
         color, marker = (PALETTE[1], "D") if name == marked else (PALETTE[0], "o")
-        axes.plot([100 * each.low, 100 * each.high], [place, place], color=color, linewidth=1.6)
-        axes.plot([100 * each.value], [place], marker=marker, color=color, markersize=6)
+        axes.plot([100 * each.low, 100 * each.high], [index, index], color=color, linewidth=1.6)
+        axes.plot([100 * each.value], [index], marker=marker, color=color, markersize=6)
     axes.set_yticks(range(len(estimates)), list(estimates)[::-1])
     axes.set_xlabel(title)
     axes.set_xlim(left=0)
@@ -118,7 +118,7 @@ def intervals_figure(estimates: Mapping[str, Estimate], title: str, marked: str)
 
 
 def lines_figure(panels: Sequence[Panel], vertical: str, marks: Sequence[float] = ()) -> Figure:
-    """Curves with their 95 % intervals as bands, panels side by side; `marks` are places on the horizontal axis."""
+    """Curves with their 95 % intervals as bands, panels side by side; `marks` are positions on the horizontal axis."""
     across = min(len(panels), 3)
     down = -(-len(panels) // across)
     figure = Figure(figsize=(max(2.6 * across, 4.2), 2.5 * down + 0.5), layout="constrained")
@@ -131,9 +131,9 @@ def lines_figure(panels: Sequence[Panel], vertical: str, marks: Sequence[float] 
             low, value, high = (
                 [100 * getattr(each, name) for each in line.estimates] for name in ("low", "value", "high")
             )
-            axes.fill_between(line.places, low, high, color=PALETTE[number], alpha=0.15, linewidth=0)
+            axes.fill_between(line.positions, low, high, color=PALETTE[number], alpha=0.15, linewidth=0)
             (handles[line.name],) = axes.plot(
-                line.places,
+                line.positions,
                 value,
                 color=PALETTE[number],
                 linestyle=DASHES[number],
@@ -170,9 +170,9 @@ def composition_figure(
     grid = figure.subplots(down, across, sharey=True, squeeze=False)
     for axes, (title, groups) in zip(grid.flat, panels.items(), strict=False):
         step = max(map(len, groups.values())) + 1
-        places = [number * step + np.arange(len(soups)) for number, soups in enumerate(groups.values())]
-        _bars(axes, np.concatenate(places), np.concatenate([np.array(soups) for soups in groups.values()]))
-        axes.set_xticks([float(own.mean()) for own in places], list(groups))
+        positions = [number * step + np.arange(len(soups)) for number, soups in enumerate(groups.values())]
+        _bars(axes, np.concatenate(positions), np.concatenate([np.array(soups) for soups in groups.values()]))
+        axes.set_xticks([float(own.mean()) for own in positions], list(groups))
         axes.tick_params(bottom=False)
         axes.set_title(title)
         axes.grid(visible=False, axis="x")
@@ -186,13 +186,13 @@ def composition_figure(
     return figure
 
 
-def _bars(axes: Any, places: Any, soups: Any) -> None:
+def _bars(axes: Any, positions: Any, soups: Any) -> None:
     """One bar for each soup; negative weights hang below zero."""
-    up, down = np.zeros(len(places)), np.zeros(len(places))
+    up, down = np.zeros(len(positions)), np.zeros(len(positions))
     for number, weights in enumerate(soups.T):
         number %= len(PALETTE)
         axes.bar(
-            places,
+            positions,
             weights,
             0.86,
             bottom=np.where(weights >= 0, up, down),
@@ -229,15 +229,15 @@ def pareto_figure(
         markersize=3.5,
         label="no soup is better in both",
     )
-    for place, each in enumerate(named):
+    for index, each in enumerate(named):
         x, y = 100 * each.x.value, 100 * each.y.value
         axes.errorbar(
             [x],
             [y],
             xerr=[[max(x - 100 * each.x.low, 0)], [max(100 * each.x.high - x, 0)]],
             yerr=[[max(y - 100 * each.y.low, 0)], [max(100 * each.y.high - y, 0)]],
-            fmt=MARKERS[(place + 1) % len(MARKERS)],
-            color=PALETTE[1] if place == len(named) - 1 else INK,
+            fmt=MARKERS[(index + 1) % len(MARKERS)],
+            color=PALETTE[1] if index == len(named) - 1 else INK,
             markersize=6,
             linewidth=0.8,
             label=each.name,

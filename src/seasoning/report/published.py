@@ -68,20 +68,20 @@ def _as_published(text: str) -> Estimate:
 
 def _own_rows(results: Results) -> list[Row]:
     table = shifts_table(results)
-    places = {}
-    for place, label in enumerate(table.columns[:-1]):
+    indices = {}
+    for index, label in enumerate(table.columns[:-1]):
         name = results.source if label == CLEAN else label
         plain = "".join(filter(str.isalnum, name.lower()))
         for column, names in _ALIASES.items():
             if plain in names:
-                places[column] = place
-    if not places:
+                indices[column] = index
+    if not indices:
         return []
-    whole = len(places) == len(COLUMNS) == len(table.columns) - 1
+    whole = len(indices) == len(COLUMNS) == len(table.columns) - 1
     return [
         row._replace(
             cells=[
-                *(row.cells[places[column]] if column in places else None for column in COLUMNS),
+                *(row.cells[indices[column]] if column in indices else None for column in COLUMNS),
                 row.cells[-1] if whole else None,
             ],
             best=(),

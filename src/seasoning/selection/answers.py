@@ -61,7 +61,7 @@ class Answer(NamedTuple):
         objective: What soups should be best at.
         scope: Among which soups they were chosen, in words.
         chosen: The best soups, best first.
-        tied: How many soups share the highest score on the selection points.
+        tied: How many soups have the highest score on the selection points.
         comparisons: Tests between them on held-out images.
         ingredients: Every ingredient, judged alike.
         rival: The ingredient that the best soup is compared with; `None` where none keeps to the limits.

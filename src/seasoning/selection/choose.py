@@ -53,8 +53,8 @@ def choose(candidates: Sequence[Candidate], objective: SearchObjective, top: int
             that keeps to the objective's limits.
     """
     require_comparable(candidates, objective.tasks)
-    scores = {each.weights: objective.score(each.outcomes) for each in candidates}
-    kept = [each for each in candidates if objective.feasible(each.outcomes)]
+    scores = {soup.weights: objective.score(soup.outcomes) for soup in candidates}
+    kept = [soup for soup in candidates if objective.feasible(soup.outcomes)]
     if not kept:
         nearest = max(scores, key=scores.__getitem__)
         wanted = " and ".join(f"{' and '.join(limit.told)} at least {limit.least:g}" for limit in objective.limits)
@@ -62,7 +62,7 @@ def choose(candidates: Sequence[Candidate], objective: SearchObjective, top: int
             f"objective {objective.name!r}: none of {len(candidates)} soups has {wanted} on the selection points; the "
             f"nearest, {nearest}, lacks {-scores[nearest]:.3f}: lower the limit, or search with a finer step"
         )
-    order = ranked([scores[each.weights] for each in kept], [_extremeness(each.weights) for each in kept])
+    order = ranked([scores[soup.weights] for soup in kept], [_extremeness(soup.weights) for soup in kept])
     return [Choice(kept[index].weights, objective.estimate(kept[index].outcomes)) for index in order[:top]]
 
 
@@ -76,11 +76,11 @@ def pareto_front(candidates: Sequence[Candidate], objectives: Sequence[SearchObj
     """
     if len(objectives) < 2:
         raise BadInput(f"a Pareto front over {len(objectives)} objectives: give at least two")
-    require_comparable(candidates, tuple(dict.fromkeys(task for each in objectives for task in each.tasks)))
-    kept = [each for each in candidates if all(objective.feasible(each.outcomes) for objective in objectives)]
+    require_comparable(candidates, tuple(dict.fromkeys(task for objective in objectives for task in objective.tasks)))
+    kept = [soup for soup in candidates if all(objective.feasible(soup.outcomes) for objective in objectives)]
     if not kept:
         raise BadInput(f"none of {len(candidates)} soups keeps to the limits of all objectives: lower them")
-    scores = np.array([[objective.score(each.outcomes) for objective in objectives] for each in kept])
+    scores = np.array([[objective.score(soup.outcomes) for objective in objectives] for soup in kept])
     return [kept[index] for index in statistics.pareto_front(scores)]
 
 

@@ -1,7 +1,7 @@
 """Objectives: what a soup should be best at, as data, and every number that follows from it and from outcomes.
 
-An objective is a sum of terms. A term is the share of the samples on which a soup is right on all of the term's tasks:
-one task gives its accuracy, several threats on one data set their union. Limits rule soups out.
+An objective is a sum of terms. A term is the fraction of the samples on which a soup is right on all of the term's
+tasks: one task gives its accuracy, several threats on one data set their union. Limits rule soups out.
 """
 
 from collections.abc import Sequence
@@ -21,18 +21,18 @@ __all__ = ["Limit", "SearchObjective", "Term", "accuracy_on", "mean_over", "unio
 
 
 class Term(NamedTuple):
-    """The share of samples right on all of these tasks, and what it counts for in the score."""
+    """The fraction of samples right on all of these tasks, and what it counts for in the score."""
 
     tasks: tuple[str, ...]
     weight: float = 1.0
 
 
 class Limit(NamedTuple):
-    """At least so large a share of the samples must be right on all of these tasks.
+    """At least so large a fraction of the samples must be right on all of these tasks.
 
     Args:
         tasks: Such as the threats of a union, or one task.
-        least: The share.
+        least: The fraction.
         more: Of a data set of many parts, tasks of the other parts: the plain mean over all parts must be as large.
         name: What such a data set is called.
     """
@@ -58,8 +58,8 @@ class Limit(NamedTuple):
         return SearchObjective(" and ".join(self.told), terms)
 
     def share(self, outcomes: Measured) -> float:
-        """The share that it limits."""
-        return sum(_share(tasks, outcomes) for tasks in self.parts) / len(self.parts)
+        """The fraction that it limits."""
+        return sum(_fraction(tasks, outcomes) for tasks in self.parts) / len(self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class SearchObjective:
         if not all(term.weight > 0 for term in self.terms):
             raise BadInput(f"objective {self.name!r} has a weight that is not above 0: leave that part out")
         if not all(0 <= limit.least <= 1 for limit in self.limits):
-            raise BadInput(f"objective {self.name!r} has a limit outside [0, 1]: give a share, such as 0.8")
+            raise BadInput(f"objective {self.name!r} has a limit outside [0, 1]: give a fraction, such as 0.8")
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -107,7 +107,7 @@ class SearchObjective:
         lacking = sum(max(0.0, limit.least - limit.share(outcomes)) for limit in self.limits)
         if lacking > 0:
             return -lacking
-        return sum(term.weight * _share(term.tasks, outcomes) for term in self.terms)
+        return sum(term.weight * _fraction(term.tasks, outcomes) for term in self.terms)
 
     def feasible(self, outcomes: Measured) -> bool:
         """Whether a soup keeps to the limits on these samples."""
@@ -167,5 +167,5 @@ def _column(tasks: tuple[str, ...], outcomes: Measured) -> statistics.Column:
     return metrics.union_column(*[outcomes[task] for task in tasks])
 
 
-def _share(tasks: tuple[str, ...], outcomes: Measured) -> float:
+def _fraction(tasks: tuple[str, ...], outcomes: Measured) -> float:
     return float(_column(tasks, outcomes)[1].mean())

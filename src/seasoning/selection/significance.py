@@ -109,7 +109,7 @@ def best_probabilities(candidates: Sequence[Candidate], objective: SearchObjecti
     values = np.stack([objective.values(candidate.outcomes)[1] for candidate in kept], axis=1)
     scores = statistics.resampled_means(values, _RESAMPLES)
     first = scores >= scores.max(axis=1, keepdims=True) - EQUAL
-    # Equal soups share their wins, whatever their order.
+    # Equal soups split their wins, whatever their order.
     wins = (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
     return {candidate.weights: float(fraction) for candidate, fraction in zip(kept, wins, strict=True)}
 
@@ -123,7 +123,7 @@ def regret_curve(candidates: Sequence[Candidate], objective: SearchObjective, si
     Args:
         candidates: Soups measured on identical samples.
         objective: What to be best at.
-        sizes: Base images of each data set to choose on; the same ones of sets that share them.
+        sizes: Base images of each data set to choose on; the same ones of sets made from them.
 
     Returns:
         As `statistics.regret_curve`.
@@ -152,7 +152,8 @@ def _by_photographs(
     columns = [objective.columns(soup.outcomes) for soup in soups]
     joined: dict[bytes, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
     for number, term in enumerate(objective.terms):
-        ids, values = columns[0][number][0], term.weight * np.stack([own[number][1] for own in columns]).astype(float)
+        ids = columns[0][number][0]
+        values = term.weight * np.stack([own[number][1] for own in columns]).astype(float)
         if ids.tobytes() in joined:
             values += joined[ids.tobytes()][1]
         joined[ids.tobytes()] = ids, values

@@ -42,11 +42,11 @@ def geometric_mean(variances: Sequence[Tensor], weights: Sequence[float]) -> Ten
     Raises:
         BadInput: a variance is negative.
     """
-    if any(bool((each < 0).any()) for each in variances):
+    if any(bool((variance < 0).any()) for variance in variances):
         raise BadInput("an ingredient has a negative running variance: check its file")
     # A channel that never varied has no logarithm; the smallest number that has one stands in for it.
     tiny = torch.finfo(torch.float64).tiny
-    logarithms = torch.stack([each.to(torch.float64).clamp_min(tiny).log() for each in variances])
+    logarithms = torch.stack([variance.to(torch.float64).clamp_min(tiny).log() for variance in variances])
     numbers = torch.tensor(weights, dtype=torch.float64, device=logarithms.device)
     mean: Tensor = torch.tensordot(numbers, logarithms, dims=1).exp()
     return mean
@@ -68,7 +68,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
 
     Source: Izmailov et al. 2018, *Averaging weights leads to wider optima*, section 3.2.
     """
-    layers = [each for each in model.modules() if isinstance(each, _BatchNorm) and each.track_running_stats]
+    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
     if not layers:
         raise BadInput("no batch-norm layer with running statistics in the model: there is nothing to recalibrate")
     with _measuring(model, layers), torch.no_grad():

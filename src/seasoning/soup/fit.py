@@ -39,7 +39,7 @@ def names_for(ingredients: Sequence[object], names: Sequence[str] | None) -> lis
     Raises:
         BadInput: there is not one name for each.
     """
-    called = [f"ingredient {place}" for place in range(1, len(ingredients) + 1)] if names is None else list(names)
+    called = [f"ingredient {index}" for index in range(1, len(ingredients) + 1)] if names is None else list(names)
     if len(called) != len(ingredients):
         raise BadInput(f"{len(called)} names for {len(ingredients)} ingredients: give one for each")
     return called
@@ -79,7 +79,7 @@ def first_difference(one: State, other: State, name_one: str, name_other: str) -
 
 
 def require_same_constants(states: Sequence[State], names: Sequence[str]) -> None:
-    """Refuse tensors that are normalization constants, by their names, and differ: their mean is right for nobody.
+    """Refuse tensors that are normalization constants, by their names, and differ: their mean is right for no model.
 
     Args:
         states: Of one form.

@@ -75,19 +75,19 @@ def model_stock(base: State, ingredients: Sequence[State]) -> dict[str, Tensor]:
     soup: dict[str, Tensor] = {}
     for name in base:
         tensors = [state[name] for state in states]
-        share = _stock_share(tensors) if tensors[0].is_floating_point() else 1.0
-        weights = (1 - share, *[share / len(ingredients)] * len(ingredients))
+        fraction = _stock_fraction(tensors) if tensors[0].is_floating_point() else 1.0
+        weights = (1 - fraction, *[fraction / len(ingredients)] * len(ingredients))
         soup |= mix([{name: tensor} for tensor in tensors], weights)
     return soup
 
 
-def _stock_share(tensors: Sequence[Tensor]) -> float:
+def _stock_fraction(tensors: Sequence[Tensor]) -> float:
     """T of a base and its copies, from the mean cosine between pairs of differences."""
     differences = torch.stack(
-        [(each.to(torch.float64) - tensors[0].to(torch.float64)).flatten() for each in tensors[1:]]
+        [(tensor.to(torch.float64) - tensors[0].to(torch.float64)).flatten() for tensor in tensors[1:]]
     )
     lengths = differences.norm(dim=1)
-    # A copy that never moved says nothing of the noise; where nobody moved, every point between is the base.
+    # A copy that never moved says nothing of the noise; where none moved, every point between is the base.
     if bool((lengths == 0).any()):
         return 1.0
     unit = differences / lengths[:, None]

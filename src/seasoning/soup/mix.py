@@ -2,7 +2,7 @@
 
 Products and sums are taken in float64, ingredient after ingredient, and rounded once to the ingredients' type. Each
 element is computed for itself, so the bits do not depend on the pieces in which tensors are walked through; `mix`,
-`mix_into` and `seasoning.soup.mix_files.mix_files` share the arithmetic and return the same bits.
+`mix_into` and `seasoning.soup.mix_files.mix_files` use the same arithmetic and return the same bits.
 
 Sources: Croce et al. 2023, *Seasoning model soups*, section 3; Wortsman et al. 2022, *Model soups*.
 """
@@ -269,13 +269,14 @@ def _mix_to(
 ) -> None:
     """Mix one tensor piece by piece into `out`, `(N,)`."""
     rule = rule_for(name, out, policy)
-    used = [place for place, weight in enumerate(weights) if weight != 0 or rule in ("largest", "equal")]
-    states, called = [ingredients[place] for place in used], [names[place] for place in used]
+    used = [index for index, weight in enumerate(weights) if weight != 0 or rule in ("largest", "equal")]
+    states = [ingredients[index] for index in used]
+    called = [names[index] for index in used]
     flat = [state[name].detach().reshape(-1) for state in states]
     # Elsewhere than on the CPU, one call for the whole tensor costs least; `combine` wants all of a geometric mean.
     size = PIECE if out.device.type == "cpu" and rule != "geometric" else max(len(out), 1)
     scratch = torch.empty(2, min(size, len(out)), dtype=torch.float64, device=out.device)
-    numbers = [float(weights[place]) for place in used]
+    numbers = [float(weights[index]) for index in used]
     for begin in range(0, len(out), size):
         piece = out[begin : begin + size]
         parts: Iterator[Tensor] = (each[begin : begin + size] for each in flat)

@@ -89,7 +89,7 @@ def fingerprints(ingredients: Sequence[OpenIngredient]) -> list[str]:
     """The fingerprint of each, as `seasoning.checkpoints.fingerprint`."""
     # Hashing takes longer than mixing, and Python's lock is not held meanwhile.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda each: each.fingerprint(), ingredients))
+        return list(pool.map(lambda ingredient: ingredient.fingerprint(), ingredients))
 
 
 def mixed_spans(
@@ -102,12 +102,12 @@ def mixed_spans(
     scratch = torch.empty(2, PIECE, dtype=torch.float64)
     for span in _spans(like, policy):
         everyone = span.rule in ("largest", "equal")
-        used = [place for place, weight in enumerate(weights) if weight != 0 or everyone]
-        states = [ingredients[place] for place in used]
+        used = [index for index, weight in enumerate(weights) if weight != 0 or everyone]
+        states = [ingredients[index] for index in used]
         names = [state.name for state in states]
         size = sum(end - begin for _, begin, end in span.pieces) * span.dtype.itemsize
         part, out = read[:size].view(span.dtype), mixed[:size].view(span.dtype)
-        numbers = [float(weights[place]) for place in used]
+        numbers = [float(weights[index]) for index in used]
         combine(out, span.rule, _parts(states, span.pieces, part), numbers, scratch, span.pieces[0].name, names)
         sound = is_finite(out)
         for name, values in apart(span, out):
@@ -138,8 +138,8 @@ def _spans(like: State, policy: str) -> Iterator[_Span]:
 def _parts(ingredients: Sequence[OpenIngredient], pieces: Sequence[Piece], part: Tensor) -> Iterator[Tensor]:
     """The same pieces of one ingredient after the other, each in the memory of the last."""
     memory = as_bytes(part)
-    for each in ingredients:
-        each.read(pieces, memory)
+    for ingredient in ingredients:
+        ingredient.read(pieces, memory)
         yield part
 
 

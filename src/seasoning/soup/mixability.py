@@ -1,11 +1,11 @@
 """Can these ingredients be mixed? Asked before any search, from the parameters and, if given, a loss.
 
-Soups of models that do not share an ancestor collapse. Copies fine-tuned from one network stay close to it, so the
+Soups of models that have no common ancestor collapse. Copies fine-tuned from one network stay close to it, so the
 parameters of any two point in nearly the same direction; independent trainings are nearly orthogonal.
 
-A *layer group* is what tensor names share up to their first number (`"layer1.0"`, `"blocks.11"`) or, where there is no
-number, up to their last dot (`"stem"`, `"head.fc"`). Likeness is that of convolution kernels and matrices alone: scales
-and biases start alike in every training and would hide that two networks have nothing in common.
+A *layer group* is what tensor names have in common up to their first number (`"layer1.0"`, `"blocks.11"`) or, where
+there is no number, up to their last dot (`"stem"`, `"head.fc"`). Likeness is that of convolution kernels and matrices
+alone: scales and biases start alike in every training and would hide that two networks have nothing in common.
 """
 
 import math
@@ -34,7 +34,7 @@ Constants = tuple[Sequence[float] | Tensor, Sequence[float] | Tensor]
 _INDEPENDENT, _APART, _RELATED = 0.3, 0.5, 0.7
 # A soup whose loss lies this far above the line between its ends sits on a ridge (nats).
 _BARRIER = 0.25
-# Shares of the second ingredient at which an edge is tried.
+# Fractions of the second ingredient at which an edge is tried.
 _POINTS = (0.25, 0.5, 0.75)
 # Copies whose differences from the base have a cosine below this mostly undo each other.
 _OPPOSED = -0.5
@@ -89,7 +89,7 @@ def check_mixable(
     constants: Sequence[Constants | None] | None = None,
     base: State | None = None,
 ) -> Mixability:
-    """Whether ingredients share an ancestor closely enough to be mixed, and why.
+    """Whether ingredients have a common ancestor close enough to be mixed, and why.
 
     Every tensor is read once, together with its namesakes. What `mix` would refuse is reported, not raised.
 
@@ -259,7 +259,7 @@ def _products(states: Sequence[State], base: State | None, called: Sequence[str]
 
 def _group(key: str) -> str:
     parts = key.split(".")
-    number = next((place for place, part in enumerate(parts) if part.isdigit()), None)
+    number = next((index for index, part in enumerate(parts) if part.isdigit()), None)
     return ".".join(parts[:-1] if number is None else parts[: number + 1]) or key
 
 

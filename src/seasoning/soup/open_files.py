@@ -1,4 +1,4 @@
-"""Checkpoints that are read piece by piece from open files, in the form that they share.
+"""Checkpoints that are read piece by piece from open files, in the form that they have in common.
 
 They are read into one small buffer rather than mapped: mapped pages count as this process's memory until the file is
 closed, and copying from the system's cache costs less than the page faults do.
@@ -44,15 +44,15 @@ class OpenIngredient(Mapping[str, Tensor]):
     Args:
         name: What it is called.
         forms: Types and shapes by name.
-        places: Where the values begin.
+        offsets: File and byte offset of the values, by name.
     """
 
-    def __init__(self, name: str, forms: Mapping[str, Form], places: _Offsets) -> None:
+    def __init__(self, name: str, forms: Mapping[str, Form], offsets: _Offsets) -> None:
         self.name = name
         self.like: State = {
             name: torch.empty(shape, dtype=dtype, device="meta") for name, (dtype, shape) in forms.items()
         }
-        self._places = places
+        self._offsets = offsets
 
     def __getitem__(self, name: str) -> Tensor:
         like = self.like[name]
@@ -86,7 +86,7 @@ class OpenIngredient(Mapping[str, Tensor]):
         runs: list[tuple[FileIO, int, int]] = []
         for name, begin, end in pieces:
             size = self.like[name].element_size()
-            file, offset = self._places[name]
+            file, offset = self._offsets[name]
             begin, end = offset + begin * size, offset + end * size
             # What also lies one after the other in the file is read at once.
             if runs and runs[-1][0] is file and runs[-1][2] == begin:
@@ -110,7 +110,7 @@ class OpenIngredient(Mapping[str, Tensor]):
 
 
 class _SharedIngredient(OpenIngredient):
-    """An open checkpoint under the names and in the types that it shares with others."""
+    """An open checkpoint under the names and in the types that it has in common with others."""
 
     def __init__(self, own: OpenIngredient, form: SharedForm) -> None:
         shapes = {name: () if given is None else tuple(own.like[given].shape) for name, given in form.names.items()}
@@ -177,7 +177,7 @@ def opened(paths: Sequence[str | Path], folder: Path) -> Iterator[Opened]:
             # What no file holds as it is stays in memory no longer than until the next checkpoint.
             located = locate(path)
             forms.append({key: Form(each.dtype, tuple(each.shape)) for key, each in located.items()})
-            own.append(OpenIngredient(name, forms[-1], _places(located, name, folder, stack)))
+            own.append(OpenIngredient(name, forms[-1], _offsets_of(located, name, folder, stack)))
             said.append(said_beside(located.entries, name))
         found = [
             each if form is None else _SharedIngredient(each, form)
@@ -191,7 +191,7 @@ def opened(paths: Sequence[str | Path], folder: Path) -> Iterator[Opened]:
 
 
 def renamed(ingredients: Sequence[OpenIngredient]) -> list[OpenIngredient]:
-    """Open checkpoints under the names that they can share, whatever their types."""
+    """Open checkpoints under the names that they can have in common, whatever their types."""
     plans, _ = shared_names([list(each) for each in ingredients], [each.name for each in ingredients])
     found = []
     for each, plan in zip(ingredients, plans, strict=True):
@@ -202,7 +202,7 @@ def renamed(ingredients: Sequence[OpenIngredient]) -> list[OpenIngredient]:
     return found
 
 
-def _places(located: Located, name: str, folder: Path, stack: ExitStack) -> _Offsets:
+def _offsets_of(located: Located, name: str, folder: Path, stack: ExitStack) -> _Offsets:
     """Where the tensors of a checkpoint can be read; what no file holds as it is goes through a temporary one."""
     loose = {name: each for name, each in located.items() if isinstance(each, Tensor)}
     lying = {name: each for name, each in located.items() if isinstance(each, TensorBytes)}
@@ -210,16 +210,16 @@ def _places(located: Located, name: str, folder: Path, stack: ExitStack) -> _Off
         files = {
             path: stack.enter_context(path.open("rb", buffering=0)) for path in {each.path for each in lying.values()}
         }
-        places = {name: (files[each.path], each.offset) for name, each in lying.items()}
+        offsets = {name: (files[each.path], each.offset) for name, each in lying.items()}
         if loose:
             folder.mkdir(parents=True, exist_ok=True)
-            places |= _copied(loose, stack.enter_context(_nameless(folder)))
+            offsets |= _copied(loose, stack.enter_context(_nameless(folder)))
     except OSError as error:
         doing = "opened" if not loose else f"unpacked to {folder}"
         raise SeasoningError(
             f"{name} could not be {doing} ({error.strerror}): make room for it, or save it as safetensors"
         ) from error
-    return places
+    return offsets
 
 
 def _nameless(folder: Path) -> AbstractContextManager[FileIO]:
@@ -227,10 +227,10 @@ def _nameless(folder: Path) -> AbstractContextManager[FileIO]:
 
 
 def _copied(tensors: State, file: FileIO) -> _Offsets:
-    places: _Offsets = {}
+    offsets: _Offsets = {}
     for name, tensor in tensors.items():
-        places[name] = file, file.tell()
+        offsets[name] = file, file.tell()
         content = as_bytes(tensor)
         while len(content):
             content = content[file.write(content) :]
-    return places
+    return offsets

@@ -39,14 +39,14 @@ def mix_branches(state: State, weights: Sequence[float]) -> dict[str, Tensor]:
     for name in state:
         layer, mark, rest = name.partition(_MARK)
         if mark:
-            place, _, part = rest.partition(".")
-            layers.setdefault(layer, {}).setdefault(int(place) + 1, {})[f"{layer}.{part}"] = state[name]
+            index, _, part = rest.partition(".")
+            layers.setdefault(layer, {}).setdefault(int(index) + 1, {})[f"{layer}.{part}"] = state[name]
     if not layers:
         raise BadInput(f"no layer has branches: expected names such as 'bn1{_MARK}0.weight'")
     plain = {name: state[name] for name in state if _MARK not in name}
     for layer, auxiliary in layers.items():
         main = {name: plain[name] for name in plain if name.rpartition(".")[0] == layer}
-        branches = [main, *(auxiliary[place] for place in sorted(auxiliary))]
+        branches = [main, *(auxiliary[index] for index in sorted(auxiliary))]
         if len(branches) != len(weights):
             raise BadInput(
                 f"layer {layer!r} has {len(branches)} branches for {len(weights)} weights: give one for each"

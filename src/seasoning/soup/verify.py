@@ -57,7 +57,7 @@ def verify_soup(soup: str | Path, ingredients: Sequence[str | Path]) -> Verifica
         except Mismatch as error:
             return Verification([str(error)], [])
         marks = fingerprints(sources)
-        problems = [_other_file(place, provenance.ingredients, marks, sources) for place in range(len(marks))]
+        problems = [_other_file(index, provenance.ingredients, marks, sources) for index in range(len(marks))]
         found = [problem for problem in problems if problem]
         if found:
             return Verification(found, [])
@@ -88,7 +88,7 @@ def _other_constants(soup: OpenIngredient, provenance: Provenance, ingredients: 
         return str(error)
     if said is None and constants is not None and (tensors is None or ingredients.outside is not None):
         return f"the provenance lacks by what its ingredients normalize images: mean {list(constants.mean)}"
-    # With statistics that were measured goes the normalization that they were measured with, whoever said it.
+    # With statistics that were measured goes the normalization that they were measured with, whatever gave it.
     if said is not None and constants is None and tensors is None and provenance.policy not in MEASURED:
         return f"by its provenance the soup normalizes images with mean {list(said.mean)}; its ingredients say nothing"
     return None
@@ -110,20 +110,21 @@ def _other_policy(
 
 
 def _mean(name: str, ingredients: Sequence[OpenIngredient], weights: Sequence[float]) -> Tensor:
-    return mix([{name: each[name]} for each in ingredients], weights)[name]
+    return mix([{name: ingredient[name]} for ingredient in ingredients], weights)[name]
 
 
 def _same_bits(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
 
 
-def _other_file(place: int, wanted: Sequence[str], marks: Sequence[str], ingredients: Sequence[OpenIngredient]) -> str:
+def _other_file(index: int, wanted: Sequence[str], marks: Sequence[str], ingredients: Sequence[OpenIngredient]) -> str:
     """What is wrong with an ingredient, in words; empty where it is its provenance's."""
-    mark, name = marks[place], ingredients[place].name
-    if mark == wanted[place]:
+    mark = marks[index]
+    name = ingredients[index].name
+    if mark == wanted[index]:
         return ""
     text = (
-        f"{name} is not ingredient {place + 1} of its provenance (fingerprint {mark[:12]}…, not {wanted[place][:12]}…)"
+        f"{name} is not ingredient {index + 1} of its provenance (fingerprint {mark[:12]}…, not {wanted[index][:12]}…)"
     )
     return f"{text}, but ingredient {wanted.index(mark) + 1}" if mark in wanted else text
 

@@ -60,7 +60,7 @@ def average_weights(count: int, decay: float) -> tuple[float, ...]:
     _require_some(count)
     if not 0 <= decay < 1:
         raise BadInput(f"decay {decay}: expected at least 0 and below 1, such as 0.9")
-    return (decay ** (count - 1), *((1 - decay) * decay ** (count - 1 - place) for place in range(1, count)))
+    return (decay ** (count - 1), *((1 - decay) * decay ** (count - 1 - index) for index in range(1, count)))
 
 
 def parse_weights(text: str, count: int) -> tuple[float, ...]:

@@ -38,8 +38,8 @@ def climb(
         points: The space.
         objectives: What to be best at.
         shots: Samples that the best are measured on.
-        stages: Shares of them that neighbours meet on before.
-        keep: Share of the neighbours that goes on from one stage to the next, unless the best soup so far is better
+        stages: Fractions of them that neighbours meet on before.
+        keep: Fraction of the neighbours that goes on from one stage to the next, unless the best soup so far is better
             on the same samples.
         finalists: Soups to measure on all samples at least, however soon the climb ends.
     """

@@ -41,7 +41,7 @@ Strategy = Generator[list[Proposal], list[Measured], None]
 
 
 class Scoring(Protocol):
-    """What a strategy is told of an objective: what it looks at, and how good a soup is."""
+    """What a strategy knows of an objective: what it looks at, and how good a soup is."""
 
     @property
     def name(self) -> str:

@@ -33,8 +33,8 @@ def race(
         points: The space.
         objectives: What to be best at.
         shots: Samples that the last ones are measured on.
-        stages: Shares of them after which soups leave.
-        zone: What a soup may be better than the leader and still leave, as a share of the samples.
+        stages: Fractions of them after which soups leave.
+        zone: What a soup may be better than the leader and still leave, as a fraction of the samples.
         certainty: Standard errors of the paired difference that make it clear.
     """
     sizes = [max(2, round(stage * shots)) for stage in stages]
@@ -47,12 +47,12 @@ def _race(
     left = list(points)
     for size in sizes:
         answers = yield [Proposal(point, objective.tasks, size) for point in left]
-        left = [left[place] for place in _survivors(objective, answers, zone, certainty)]
+        left = [left[index] for index in _survivors(objective, answers, zone, certainty)]
     yield [Proposal(point, objective.tasks) for point in left]
 
 
 def _survivors(objective: Scoring, answers: Sequence[Measured], zone: float, certainty: float) -> list[int]:
-    """Places of the soups that may be better than the leader by more than the zone, and of the leader."""
+    """Indices of the soups that may be better than the leader by more than the zone, and of the leader."""
     scores = np.array([objective.score(answer) for answer in answers])
     leader = int(scores.argmax())
     alive = np.array([objective.shortfall(answer) <= certainty for answer in answers])
@@ -64,4 +64,4 @@ def _survivors(objective: Scoring, answers: Sequence[Measured], zone: float, cer
         spread = ((differences - means[:, None]) ** 2).sum(1) + 1
         alive &= means + certainty * np.sqrt(spread) / values.shape[1] >= zone
     alive[leader] = True
-    return [int(place) for place in np.flatnonzero(alive)]
+    return [int(index) for index in np.flatnonzero(alive)]

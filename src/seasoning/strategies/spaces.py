@@ -27,7 +27,7 @@ def simplex(count: int, parts: int) -> list[Weights]:
     """
     if count < 1 or parts < 1:
         raise BadInput(f"a grid of {count} ingredients in {parts} parts: expected at least 1 of each")
-    return [tuple(share / parts for share in shares) for shares in _compositions(count, parts, 0, parts)]
+    return [tuple(number / parts for number in numbers) for numbers in _compositions(count, parts, 0, parts)]
 
 
 def box(count: int, parts: int, low: float, high: float) -> list[Weights]:
@@ -39,7 +39,7 @@ def box(count: int, parts: int, low: float, high: float) -> list[Weights]:
     if count < 1 or parts < 1:
         raise BadInput(f"a box of {count} ingredients in {parts} parts: expected at least 1 of each")
     least, most = _ceil(low * parts), -_ceil(-high * parts)
-    points = [tuple(share / parts for share in shares) for shares in _compositions(count, parts, least, most)]
+    points = [tuple(number / parts for number in numbers) for numbers in _compositions(count, parts, least, most)]
     if not points:
         raise BadInput(
             f"no {count} multiples of 1/{parts} in [{low:g}, {high:g}] sum to 1: widen the box, or take a finer step"
@@ -55,10 +55,10 @@ def line(parts: int, low: float = 0.0, high: float = 1.0) -> list[Weights]:
 
     Source: Wortsman et al. 2022, *Robust fine-tuning of zero-shot models* (WiSE-FT).
     """
-    shares = range(_ceil(low * parts), -_ceil(-high * parts) + 1) if parts >= 1 else range(0)
-    if not shares:
+    multiples = range(_ceil(low * parts), -_ceil(-high * parts) + 1) if parts >= 1 else range(0)
+    if not multiples:
         raise BadInput(f"no multiple of 1/{parts} lies in [{low:g}, {high:g}]: widen the line, or take a finer step")
-    return [((parts - share) / parts, share / parts) for share in shares]
+    return [((parts - multiple) / parts, multiple / parts) for multiple in multiples]
 
 
 def ladder(groups: Sequence[Hashable], parts: int) -> list[Weights]:
@@ -73,13 +73,13 @@ def ladder(groups: Sequence[Hashable], parts: int) -> list[Weights]:
 
     Source: Croce et al. 2023, *Seasoning model soups*, Table 4 (sets of several radii).
     """
-    rungs = [[place for place, each in enumerate(groups) if each == group] for group in dict.fromkeys(groups)]
+    rungs = [[index for index, own in enumerate(groups) if own == group] for group in dict.fromkeys(groups)]
     found: dict[Weights, None] = {}
     for chosen in product(*rungs):
-        for shares in simplex(len(chosen), parts):
+        for fractions in simplex(len(chosen), parts):
             weights = [0.0] * len(groups)
-            for place, share in zip(chosen, shares, strict=True):
-                weights[place] = share
+            for index, fraction in zip(chosen, fractions, strict=True):
+                weights[index] = fraction
             found[tuple(weights)] = None
     return list(found)
 
@@ -92,7 +92,7 @@ def members(points: Sequence[Weights]) -> list[int]:
 def starts(points: Sequence[Weights]) -> list[Weights]:
     """Where to look first: the points nearest to each ingredient alone and to the uniform mix, each once."""
     count = len(points[0])
-    corners = [tuple(float(place == each) for place in range(count)) for each in range(count)]
+    corners = [tuple(float(index == corner) for index in range(count)) for corner in range(count)]
     targets = [*corners, (1 / count,) * count]
     return list(dict.fromkeys(min(points, key=lambda point: _distance(point, target)) for target in targets))
 

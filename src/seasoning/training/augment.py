@@ -13,7 +13,7 @@ def crop_and_flip(x: Tensor, crop: int, flips: bool, generator: torch.Generator)
 
     Args:
         x: Images, `(B, C, H, W)`.
-        crop: Pixels; 0 leaves the images in place.
+        crop: Pixels; 0 leaves the images as they are.
         flips: Whether to mirror.
         generator: Where the random numbers come from.
     """
@@ -28,5 +28,5 @@ def crop_and_flip(x: Tensor, crop: int, flips: bool, generator: torch.Generator)
     rows, columns = torch.arange(height) + top, columns + left
     # One look-up in the flattened images does both.
     padded = functional.pad(x, (crop, crop, crop, crop))
-    places = (rows[:, :, None] * padded.shape[3] + columns[:, None, :]).view(count, 1, -1)
-    return padded.flatten(2).gather(2, places.expand(-1, channels, -1)).view(x.shape)
+    indices = (rows[:, :, None] * padded.shape[3] + columns[:, None, :]).view(count, 1, -1)
+    return padded.flatten(2).gather(2, indices.expand(-1, channels, -1)).view(x.shape)

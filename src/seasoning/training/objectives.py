@@ -181,7 +181,7 @@ def sat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Oute
     training; Croce & Hein 2022, *Adversarial robustness against multiple and single l_p-threat models*.
     """
     _require_several("sat", threats, attack)
-    return OneOf([adversarial(each, attack, outer) for each in threats], lambda state: [1.0] * len(threats))
+    return OneOf([adversarial(threat, attack, outer) for threat in threats], lambda state: [1.0] * len(threats))
 
 
 def eat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> TrainingObjective:
@@ -196,11 +196,11 @@ def eat(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Oute
     _require_several("eat", threats, attack)
 
     def errors(state: Mapping[str, float]) -> list[float]:
-        counts = [(state.get(f"{each} fooled", 0.0), state.get(f"{each} seen", 0.0)) for each in threats]
+        counts = [(state.get(f"{threat} fooled", 0.0), state.get(f"{threat} seen", 0.0)) for threat in threats]
         even = not all(seen for _, seen in counts)
         return [1.0 if even else fooled / seen for fooled, seen in counts]
 
-    return OneOf([_counting(each, attack, outer) for each in threats], errors)
+    return OneOf([_counting(threat, attack, outer) for threat in threats], errors)
 
 
 def _counting(threat: Threat, attack: TrainingAttack, outer: Outer) -> TrainingObjective:

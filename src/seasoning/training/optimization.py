@@ -128,4 +128,4 @@ def step_rate(step: int, steps: int, warmup: float, milestones: Sequence[float],
     """A linear ramp over the first fraction of the steps, and a fall by a factor at each milestone, in steps."""
     ramp = warmup * steps
     risen = min((step + 1) / (ramp + 1), 1.0) if ramp else 1.0
-    return risen * math.prod(factor for each in milestones if step >= each)
+    return risen * math.prod(factor for milestone in milestones if step >= milestone)

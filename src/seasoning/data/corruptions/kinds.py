@@ -40,7 +40,7 @@ def shot_noise(x: Images, draws: Draws, level: float) -> Images:
 
 
 def impulse_noise(x: Images, draws: Draws, level: float) -> Images:
-    """A share of the values becomes black or white, evenly."""
+    """A fraction of the values becomes black or white, evenly."""
     chance = _drawn(x, lambda draw, shape: draw.random(shape, dtype=np.float32), draws)
     return np.where(chance < level / 2, np.float32(0), np.where(chance < level, np.float32(1), x))
 
@@ -63,12 +63,12 @@ def glass_blur(x: Images, draws: Draws, level: tuple[float, int, int]) -> Images
     size = (rounds, len(here), 2)
     steps = np.stack([draw.integers(-reach, reach, size=size) for draw in draws], axis=-1)
     there = here[:, None] + steps[:, :, 0] * width + steps[:, :, 1]
-    # Where every pixel's value comes from: a row for each place, a column for each image.
+    # Where every pixel's value comes from: a row for each pixel, a column for each image.
     source = np.repeat(np.arange(height * width)[:, None], count, axis=1)
     images = np.arange(count)
     for turn in there:
-        for place, others in zip(here.tolist(), turn, strict=True):
-            source[place] = source[others, images]
+        for index, others in zip(here.tolist(), turn, strict=True):
+            source[index] = source[others, images]
     flat = blurred.reshape(count, channels, -1)
     shuffled = np.take_along_axis(flat, source.T[:, None, :], axis=2).reshape(x.shape)
     return _gaussian(shuffled, sigma)
@@ -90,7 +90,7 @@ def zoom_blur(x: Images, draws: Draws, level: NDArray[np.float64]) -> Images:
 
 def snow(x: Images, draws: Draws, level: tuple[float, ...]) -> Images:
     """Falling flakes over a paler image."""
-    mean, deviation, zoom, threshold, radius, sigma, share = level
+    mean, deviation, zoom, threshold, radius, sigma, fraction = level
     height, width = x.shape[2:]
     scattered = np.stack([draw.normal(mean, deviation, (1, height, width)) for draw in draws]).astype(np.float32)
     flakes = zoomed(scattered, zoom)
@@ -100,7 +100,7 @@ def snow(x: Images, draws: Draws, level: tuple[float, ...]) -> Images:
     layers = [moved_along(each, int(radius), sigma, angle) for each, angle in zip(flakes, angles, strict=True)]
     layer = np.stack(layers)
     pale = np.maximum(x, _grey(x) * np.float32(1.5) + np.float32(0.5))
-    return np.asarray(np.float32(share) * x + np.float32(1 - share) * pale + layer + layer[:, :, ::-1, ::-1])
+    return np.asarray(np.float32(fraction) * x + np.float32(1 - fraction) * pale + layer + layer[:, :, ::-1, ::-1])
 
 
 def frost(x: Images, draws: Draws, level: tuple[float, float]) -> Images:
@@ -151,8 +151,8 @@ def elastic_transform(x: Images, draws: Draws, level: tuple[float, float, float]
     ones = np.ones((len(x), 3, 1))
     back = np.linalg.solve(np.concatenate([after, ones], axis=2), np.broadcast_to(before, after.shape))
     rows, columns = np.mgrid[:height, :width].astype(float)
-    place = np.stack([columns, rows, np.ones_like(rows)], axis=-1)
-    origin = np.einsum("hwi,nik->nkhw", place, back)
+    positions = np.stack([columns, rows, np.ones_like(rows)], axis=-1)
+    origin = np.einsum("hwi,nik->nkhw", positions, back)
     turned = sampled(x, origin[:, 1], origin[:, 0], mirrored=True)
     steps = np.stack([draw.uniform(-1, 1, (2, height, width)) for draw in draws])
     steps = amplitude * smoothed(steps, sigma)
@@ -160,7 +160,7 @@ def elastic_transform(x: Images, draws: Draws, level: tuple[float, float, float]
 
 
 def pixelate(x: Images, draws: Draws, level: float) -> Images:
-    """Down to a share of the side and up again, by boxes."""
+    """Down to a fraction of the side and up again, by boxes."""
     height, width = x.shape[2:]
     small = int(width * level), int(height * level)
 

@@ -15,12 +15,12 @@ __all__ = ["SEVERITIES", "table_for"]
 _AT_32: dict[str, list[Any]] = {
     "gaussian_noise": [0.04, 0.06, 0.08, 0.09, 0.10],  # standard deviation
     "shot_noise": [500, 250, 100, 75, 50],  # photons at white
-    "impulse_noise": [0.01, 0.02, 0.03, 0.05, 0.07],  # share of the values
+    "impulse_noise": [0.01, 0.02, 0.03, 0.05, 0.07],  # fraction of the values
     "defocus_blur": [(0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)],  # radius, blur of the disk's edge
     "glass_blur": [(0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)],  # sigma, reach, rounds
     "motion_blur": [(6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)],  # radius, sigma
     "zoom_blur": [np.arange(1, stop, 0.01) for stop in (1.06, 1.11, 1.16, 1.21, 1.26)],  # factors averaged
-    # mean and deviation of the flakes, zoom, threshold, radius and sigma of the motion, share of the image
+    # mean and deviation of the flakes, zoom, threshold, radius and sigma of the motion, fraction of the image
     "snow": [
         (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
         (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
@@ -28,13 +28,13 @@ _AT_32: dict[str, list[Any]] = {
         (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
         (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
     ],
-    "frost": [(1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)],  # share of the image, of the frost
+    "frost": [(1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)],  # fraction of the image, of the frost
     "fog": [(0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)],  # thickness, decay of the wisps
     "brightness": [0.05, 0.1, 0.15, 0.2, 0.3],  # added to the value of HSV
     "contrast": [0.75, 0.5, 0.4, 0.3, 0.15],  # factor around the mean
     # amplitude, smoothness, wobble of the affine map
     "elastic_transform": [(0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)],
-    "pixelate": [0.95, 0.9, 0.85, 0.75, 0.65],  # share of the side
+    "pixelate": [0.95, 0.9, 0.85, 0.75, 0.65],  # fraction of the side
     "jpeg_compression": [80, 65, 58, 50, 40],  # quality
 }
 

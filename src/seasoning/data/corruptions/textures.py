@@ -30,7 +30,8 @@ def plasma(draws: Sequence[np.random.Generator], side: int, decay: float) -> NDA
     size = 1 << max(side - 1, 1).bit_length()
     numbers = np.stack([draw.uniform(-1, 1, size * size) for draw in draws])
     heights = np.zeros((len(numbers), size, size))
-    used, step, wobble = 0, size, 1.0
+    used = 0
+    step, wobble = size, 1.0
 
     def settled(mean: NDArray[np.float64]) -> NDArray[np.float64]:
         nonlocal used
@@ -80,14 +81,14 @@ def _crystals(number: int) -> NDArray[np.float32]:
         start, angle = draw.uniform(0, _SIZE, 2), draw.uniform(0, 2 * np.pi)
         length, brightness = side * draw.uniform(0.2, 0.9), draw.uniform(0.4, 1)
         _grow(ice, start, angle, length, brightness)
-        for share in np.arange(0.1, 0.9, 0.1):
-            joint = start + share * length * np.array([np.sin(angle), np.cos(angle)])
+        for fraction in np.arange(0.1, 0.9, 0.1):
+            joint = start + fraction * length * np.array([np.sin(angle), np.cos(angle)])
             for turn in (-np.pi / 3, np.pi / 3):
-                _grow(ice, joint, angle + turn, 0.35 * length * (1 - share), 0.8 * brightness)
+                _grow(ice, joint, angle + turn, 0.35 * length * (1 - fraction), 0.8 * brightness)
     value = 0.1 + 0.25 * ground
-    for spread, share in ((12.0, 0.35), (1.5, 0.75)):
+    for spread, weight in ((12.0, 0.35), (1.5, 0.75)):
         blurred = ndimage.gaussian_filter(ice, spread, mode="wrap")
-        value += share * np.clip(1.8 * ground, 0.15, 1) * (blurred / np.quantile(blurred, 0.99))
+        value += weight * np.clip(1.8 * ground, 0.15, 1) * (blurred / np.quantile(blurred, 0.99))
     return np.asarray(value, dtype=np.float32)
 
 

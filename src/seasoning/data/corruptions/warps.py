@@ -20,20 +20,20 @@ _NEGLIGIBLE = 1e-5  # of the weight of a kernel
 def zoomed(x: Images, factor: float) -> Images:
     """The middle of images `(N, C, H, W)` enlarged to their size, linearly interpolated."""
     height, width = x.shape[2:]
-    upper, below = _zoomed_places(height, factor)
-    left, right = _zoomed_places(width, factor)
+    upper, below = _zoomed_positions(height, factor)
+    left, right = _zoomed_positions(width, factor)
     rows = x[:, :, upper] + below[:, None] * (x[:, :, np.minimum(upper + 1, height - 1)] - x[:, :, upper])
     return np.asarray(rows[..., left] + right * (rows[..., np.minimum(left + 1, width - 1)] - rows[..., left]))
 
 
 @lru_cache(maxsize=512)
-def _zoomed_places(side: int, factor: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _zoomed_positions(side: int, factor: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Where each pixel of an enlarged line comes from: the pixel before it, and the way to the next one."""
     kept = math.ceil(side / factor)
     enlarged = round(kept * factor)
     # The ends of the middle part lie on those of its enlargement, of which the middle is kept.
-    place = np.arange(side) + (enlarged - side) // 2
-    origin = (side - kept) // 2 + place * ((kept - 1) / max(enlarged - 1, 1))
+    positions = np.arange(side) + (enlarged - side) // 2
+    origin = (side - kept) // 2 + positions * ((kept - 1) / max(enlarged - 1, 1))
     before = np.floor(origin).astype(np.int64)
     return before, (origin - before).astype(np.float32)
 
@@ -103,7 +103,7 @@ def moved_along(image: Images, radius: int, sigma: float, angle: float) -> Image
 
 
 def sampled(x: Images, rows: NDArray[np.float64], columns: NDArray[np.float64], *, mirrored: bool) -> Images:
-    """Bilinear values at places `(N, H, W)` of images `(N, C, H, W)`.
+    """Bilinear values at positions `(N, H, W)` of images `(N, C, H, W)`.
 
     Args:
         x: Images.
@@ -117,8 +117,8 @@ def sampled(x: Images, rows: NDArray[np.float64], columns: NDArray[np.float64], 
     flat = x.reshape(count, channels, height * width)
 
     def at(row: NDArray[np.int64], column: NDArray[np.int64]) -> Images:
-        place = _folded(row, height, mirrored) * width + _folded(column, width, mirrored)
-        return np.take_along_axis(flat, place.reshape(count, 1, -1), axis=2).reshape(count, channels, *rows.shape[1:])
+        index = _folded(row, height, mirrored) * width + _folded(column, width, mirrored)
+        return np.take_along_axis(flat, index.reshape(count, 1, -1), axis=2).reshape(count, channels, *rows.shape[1:])
 
     upper = at(top, left) * (1 - right) + at(top, left + 1) * right
     lower = at(top + 1, left) * (1 - right) + at(top + 1, left + 1) * right
@@ -126,12 +126,12 @@ def sampled(x: Images, rows: NDArray[np.float64], columns: NDArray[np.float64], 
     return values
 
 
-def _folded(place: NDArray[np.int64], side: int, mirrored: bool) -> NDArray[np.int64]:
-    """Places beyond the ends brought back inside."""
+def _folded(index: NDArray[np.int64], side: int, mirrored: bool) -> NDArray[np.int64]:
+    """Indices beyond the ends brought back inside."""
     if mirrored:
         period = max(2 * side - 2, 1)
-        turned = np.abs((place + side - 1) % period - (side - 1))
+        turned = np.abs((index + side - 1) % period - (side - 1))
     else:
-        turned = place % (2 * side)
+        turned = index % (2 * side)
         turned = np.where(turned >= side, 2 * side - 1 - turned, turned)
     return turned

@@ -117,7 +117,7 @@ def _require_sizes(listing: Listing, view: View | None) -> None:
         sizes: list[tuple[int, int] | None] = [(listing.pixels.shape[2], listing.pixels.shape[3])]
         names = [listing.name]
     else:
-        sizes, names = [image_size(place) for place in listing.places], [place.name for place in listing.places]
+        sizes, names = [image_size(file) for file in listing.files], [file.name for file in listing.files]
     unread = [name for name, size in zip(names, sizes, strict=True) if size is None]
     if unread:
         raise BadInput(f"{listing.name}: {_counted(unread, 'cannot be read')}; copy them again, or remove them")
@@ -163,10 +163,10 @@ def _described(listing: Listing, kind: str) -> dict[str, Any]:
     sources = hashlib.sha256(listing.ids.numpy().tobytes())
     if listing.pixels is not None:
         sources.update(listing.pixels.contiguous().numpy().data)
-    times = {path: os.stat(path).st_mtime_ns for path in {place.path for place in listing.places}}
-    for place in listing.places:
-        size = os.path.getsize(place.path) if place.size < 0 else place.size
-        sources.update(f"{place.name}\0{size}\0{times[place.path]}\n".encode())
+    times = {path: os.stat(path).st_mtime_ns for path in {file.path for file in listing.files}}
+    for file in listing.files:
+        size = os.path.getsize(file.path) if file.size < 0 else file.size
+        sources.update(f"{file.name}\0{size}\0{times[file.path]}\n".encode())
     return {
         "kind": kind,
         "split": split,
@@ -200,8 +200,8 @@ def _claim(out: Path, about: dict[str, Any]) -> None:
 def _targets(listing: Listing, out: Path) -> list[str]:
     """Path of each image below its subset: class and file as in the original, without loss."""
     names = []
-    for place, label in zip(listing.places, listing.y.tolist(), strict=True):
-        path = PurePosixPath(place.name)
+    for file, label in zip(listing.files, listing.y.tolist(), strict=True):
+        path = PurePosixPath(file.name)
         names.append(
             str(
                 path.with_suffix(".png")
@@ -218,14 +218,14 @@ def _targets(listing: Listing, out: Path) -> list[str]:
 
 
 def _write(listing: Listing, targets: Sequence[str], out: Path, seed: int, view: View | None, work: _Work) -> _Work:
-    images = [decode(listing.places[row], view) for row in work.rows]
+    images = [decode(listing.files[row], view) for row in work.rows]
     # Images of one size are corrupted together, which changes nothing but the time.
     by_size: dict[torch.Size, list[int]] = {}
-    for place, image in enumerate(images):
-        by_size.setdefault(image.shape, []).append(place)
-    for places in by_size.values():
-        rows = [work.rows[place] for place in places]
-        stacked = torch.stack([images[place] for place in places])
+    for index, image in enumerate(images):
+        by_size.setdefault(image.shape, []).append(index)
+    for indices in by_size.values():
+        rows = [work.rows[index] for index in indices]
+        stacked = torch.stack([images[index] for index in indices])
         changed = corrupt(stacked, listing.ids[torch.tensor(rows)], work.corruption, work.severity, seed=seed)
         for row, image in zip(rows, changed, strict=True):
             target = out / work.corruption / str(work.severity) / targets[row]
