@@ -78,7 +78,7 @@ def test_a_claim_of_nan_does_not_count(robust_model: nn.Module, few: Samples) ->
 
     samples = [Batch(few.ids, few.x * 0.99, few.y)]
     with pytest.warns(MaskedGradients, match="NaN or infinite logits"):
-        outcomes = evaluate(breaks, samples, attack=darken, threat=Threat("linf", 1.0))
+        outcomes = evaluate(breaks, samples, attack=darken, threat=Threat("l2", 1.0))
     assert np.isfinite(outcomes.margin).all()
     assert np.array_equal(outcomes.robust, outcomes.correct)
     assert outcomes.forwards[outcomes.correct].tolist() == [2] * int(outcomes.correct.sum())

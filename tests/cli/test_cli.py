@@ -41,7 +41,7 @@ def test_as_a_process_it_mixes_and_refuses(tmp_path: Path) -> None:
     assert str(out) in printed
     assert load_ingredient(out)["w"].tolist() == [1, 1, 1]
     printed = in_a_process("evaluate", out, "--arch", "resnet_small", "--threat", "l22:1", expect=2)
-    assert "error: unknown threat norm 'l22'" in printed
+    assert "error: setting threats=['l22:1']: unknown threat norm 'l22'" in printed
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,9 @@ def test_as_a_process_it_mixes_and_refuses(tmp_path: Path) -> None:
         (["dmeo"], "demo"),
         (["demo", "--sed", "3"], "--seed"),
         (["demo", "--set", "treats=[]"], "threats"),
-        (["demo", "--set", "data.source=digis"], "digits"),
-        (["demo", "--set", 'threats=["linff:0.1", "l2:1", "l1:1"]'], "linf"),
+        (["demo", "--set", "recipe.data.source=digis"], "digits"),
+        (["demo", "--set", 'plan.threats=["linff:0.1", "l2:1", "l1:1"]'], "linf"),
+        (["demo", "--set", 'recipe.linf.threats=["linff:0.1"]'], "linf"),
         (["evaluate", "x.safetensors", "--arch", "resnet_small", "--threat", "l2:1", "--loss", "dlrr"], "dlr"),
         (["evaluate", "x.safetensors", "--arch", "resnet_small", "--threat", "l22:1"], "l2"),
         (["evaluate", "x.safetensors", "--arch", "resnet_small", "--data", "digts"], "digits"),
@@ -176,7 +177,8 @@ def test_a_folder_of_another_run_is_refused_and_resume_goes_on(finished: Path, t
     assert "--resume" in printed
     printed = seasoning("demo", "--resume", "--out", finished)
     assert f"soup: {finished / 'soup.safetensors'}" in printed
-    assert "Is the soup more robust" in printed
+    for objective in ("union", "mean"):
+        assert f"Is one soup better for '{objective}' than the best of its ingredients?" in printed
     assert "smoke" in printed.lower()
     printed = seasoning("report", finished)
     assert str(finished / "report.html") in printed

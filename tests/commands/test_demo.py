@@ -49,7 +49,9 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def block_rows(folder: Path) -> int:
     connection = sqlite3.connect(folder / "outcomes.sqlite")
-    (count,) = connection.execute("SELECT COUNT(*) FROM block").fetchone()
+    # A process that was only just started has made the file, and not yet its tables.
+    (made,) = connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'block'").fetchone()
+    (count,) = connection.execute("SELECT COUNT(*) FROM block").fetchone() if made else (0,)
     connection.close()
     return int(count)
 

@@ -40,7 +40,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Board, Path]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
     """A run of four ingredients with more soups than a smoke run has, and its page."""
     folder = tmp_path_factory.mktemp("made")
-    store = made_run(folder, ingredients=4, parts=6)
+    store = made_run(folder, ingredients=4, grid=6)
     (page,), _ = write_report(store, folder)
     return Results(Store(store)), page
 
@@ -265,7 +265,7 @@ def test_text_has_contrast(browser: webdriver.Chrome, finished: Path, dark: bool
 
 @pytest.mark.parametrize("ingredients", [1, 2, 3, 5])
 def test_maps_follow_the_number_of_ingredients(browser: webdriver.Chrome, tmp_path: Path, ingredients: int) -> None:
-    store = made_run(tmp_path, ingredients=ingredients, threats=("l2:0.5",), parts=3)
+    store = made_run(tmp_path, ingredients=ingredients, threats=("l2:0.5",), grid=3)
     (page,), _ = write_report(store, tmp_path)
     show(browser, page)
     assert complaints(browser) == []

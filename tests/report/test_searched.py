@@ -1,4 +1,4 @@
-"""Reports of `seasoning search`: its store's notes, as that command leaves them."""
+"""What a report reads of a search: which images count, how its answers are told, and what its commands do."""
 
 import re
 import shlex
@@ -6,170 +6,130 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from seasoning.report.answers import answer_tables, answers, told
+from numpy.typing import NDArray
 
 from seasoning import metrics, statistics
-from seasoning.outcomes import Measurement, ModelKey
-from seasoning.report import CLEAN, Results, threats_table, write_report
+from seasoning.config.run_record import RunRecord, read_record, write_record
+from seasoning.outcomes import ModelKey
+from seasoning.report import CLEAN, Results, threats_table, verdict, write_report
 from seasoning.report.contenders import missing
 from seasoning.report.explorer import board, mix_command
+from seasoning.report.verdicts import answer_tables, notes
+from seasoning.selection.answers import Answer
 from seasoning.store.database import Store
-from seasoning.strategies import simplex
-from tests.report.runs import random_outcomes
+from tests.report.runs import Made, add, made_plan, made_run, random_right
 from tests.report.test_page import outline, text_of
 
 
-MARKS = ("aaa", "bbb", "ccc")
-HEADER = {"device": "none", "versions": {}, "seconds": 0.5, "gradients": 1, "forwards": 2}
-ATTACKS = {"toons@linf:0.1": "apgd(linf)", "toons@l1:2": "apgd(l1)"}
+THREATS = ("linf:0.1", "l1:2")
+OBJECTIVES = [{"best": "union", "at_least": {"toons": 0.3}}, {"best": "mean"}]
 
 
-def searched(folder: Path, *, ended: bool = True, policy: str = "mix") -> Path:
+def searched(folder: Path, **settings: Any) -> Path:
     """A search over three ingredients on two data sets, a shift and two threats."""
-    path = folder / "outcomes.sqlite"
-    with Store(path) as store:
-        store.write_note("network", {"architecture": "resnet18", "options": {}, "normalization": [None, None]})
-        files = {f"m{n}": {"threat": None, "fingerprint": mark, "path": f"m{n}.pt"} for n, mark in enumerate(MARKS)}
-        store.write_note("ingredients", {name: {**each, "training": None} for name, each in files.items()})
-        store.write_note("search attacks", ATTACKS)
-        for weights in simplex(3, 2):
-            for data, threat in (
-                ("toons", None),
-                ("toons", "linf:0.1"),
-                ("toons", "l1:2"),
-                ("toons//fog", None),
-                ("photos", None),
-            ):
-                add(store, weights, "selection", data, threat, policy)
-                if max(weights) == 1 or weights == (0.5, 0.0, 0.5):
-                    add(store, weights, "test", data, threat, policy)
-        # What it looked at with fewer steps, or on some of the images only, is no number of a report.
-        add(store, (0.25, 0.75, 0.0), "selection", "toons", "linf:0.1", policy, attack="apgd(fewer)")
-        add(store, (0.25, 0.75, 0.0), "selection", "toons", None, policy, rows=5)
-        if ended:
-            store.write_note("search", note(policy))
-    return path
+    about: dict[str, Any] = {"data": ("toons", "photos"), "shifts": ("fog",), "threats": THREATS, "grid": 2}
+    return made_run(folder, **about | {"objectives": OBJECTIVES, "ensemble": False} | settings)
 
 
-def add(
-    store: Store,
-    weights: tuple[float, ...],
-    part: str,
-    data: str,
-    threat: str | None,
-    policy: str,
-    attack: str | None = None,
-    rows: int | None = None,
-    first: int | None = None,
-    samples: str | None = None,
-) -> None:
-    first = (0 if part == "selection" else 40) if first is None else first
-    name, _, shift = data.partition("//")
-    key = replace(ModelKey.of(MARKS, weights), policy=policy)
-    described = None if threat is None else attack or ATTACKS[f"{name}@{threat}"]
-    place = f"{name}/{part}/{shift}" if shift else f"{name}/{part}"
-    asked = Measurement(key, place, samples or part, threat, described, 7)
-    size = 40 if part == "selection" else 60
-    outcomes = random_outcomes(size, f"{weights}{place}{threat}", 0.9 - sum(w * w for w in weights) / 2, threat)
-    outcomes = replace(outcomes, ids=outcomes.ids + first)
-    store.add(asked, size, outcomes if rows is None else outcomes.take(outcomes.ids < first + rows), HEADER)
+def record_of(store: Store) -> RunRecord:
+    record = read_record(store)
+    assert record is not None
+    return record
 
 
-def note(policy: str) -> dict[str, Any]:
-    def soup(name: str, weights: list[float], **rest: Any) -> dict[str, Any]:
-        estimates = {
-            "selection": [0.5, 0.4, 0.6, 40],
-            "complement": [0.4, 0.3, 0.5, 60],
-            "whole": [0.45, 0.4, 0.5, 100],
-        }
-        return {"name": name, "weights": weights, "best": None, **estimates, "rough": None, "same": None, **rest}
-
-    alone = [soup(f"m{n}", [float(n == each) for each in range(3)]) for n in range(3)]
-    alone[1]["selection"] = [0.55, 0.4, 0.6, 40]
-    best = soup("soup", [0.5, 0, 0.5], best=0.7, rough=[0.6, 0.5, 0.7, 20], same=[0.5, 0.4, 0.6, 20])
-    return {
-        "plan": {"seed": 7, "smoke": False, "data": {"toons": "x", "photos": "y"}, "batch_norm": policy},
-        "space": 6,
-        "selection": list(range(40)),
-        "answers": [
-            {
-                "objective": "union",
-                "terms": [[["toons@linf:0.1", "toons@l1:2"], 1.0]],
-                "limits": [[["toons"], 0.3]],
-                "scope": "among all 6 soups of the space",
-                "chosen": [best, soup("other", [0, 1, 0], best=0.3)],
-                "ingredients": alone,
-                "comparisons": [[0, 1, 0.1, -0.1, 0.2, 60, 0.2, 0.2]],
-                "regret": [[20, 0.01, 0.02]],
-                "soup": "soup-union.safetensors",
-            },
-            {
-                "objective": "mean",
-                "terms": [[["toons"], 1 / 3], [["toons/fog"], 1 / 3], [["photos"], 1 / 3]],
-                "limits": [],
-                "scope": "among the 4 soups measured on identical images, of 6 in the space",
-                "chosen": [soup("m0", [1, 0, 0])],
-                "ingredients": alone,
-                "comparisons": [],
-                "regret": [],
-                "soup": "soup-mean.safetensors",
-            },
-        ],
-        "front": [],
-        "front scope": "",
-    }
+def answers(results: Results) -> tuple[Answer, ...]:
+    assert results.record.answers is not None
+    return results.record.answers
 
 
 @pytest.mark.parametrize("policy", ["mix", "geometric"])
 def test_tasks_and_soups_are_those_of_the_search(tmp_path: Path, policy: str) -> None:
-    results = Results(Store(searched(tmp_path, policy=policy)))
-    assert (results.source, results.threats, results.shifts) == ("toons", ("linf:0.1", "l1:2"), ("fog", "photos"))
-    assert results.sizes == {"selection": 40, "test": 60}
+    results = Results(Store(searched(tmp_path, batch_norm=policy)))
+    assert (results.source, results.threats, results.shifts) == ("toons", THREATS, ("photos", "fog"))
+    assert results.sizes == {"selection": 80, "test": 90}
     known = board(results)
-    assert [each.name for each in known.columns] == [CLEAN, "fog", "photos", "linf:0.1", "l1:2", "union"]
-    assert {tuple(row) for row in known.weights} == set(simplex(3, 2))
+    assert [column.name for column in known.columns] == [CLEAN, "photos", "fog", *THREATS, "union"]
+    assert len(known.weights) == 6
     assert (known.right >= 0).all()
-    assert len(known.held_out) == 4
-    assert known.files == ["m0.pt", "m1.pt", "m2.pt"]
     assert known.policy == policy
     rows = {row.name for row in threats_table(results).rows}
     assert {"m0", "m1", "m2"} <= rows
     assert not any(name.startswith("ensemble") for name in rows)
 
 
+def test_what_was_only_screened_is_no_number_of_a_report(tmp_path: Path) -> None:
+    path = searched(tmp_path)
+    with Store(path) as store:
+        made, weights = Made(store, record_of(store), random_right), (0.25, 0.75, 0.0)
+        add(made, weights, "selection", "toons@linf:0.1", attack="fewer steps")
+        add(made, weights, "selection", "toons", rows=5)
+        results = Results(store)
+        assert len(board(results).weights) == 6
+        assert results.outcomes(results.soup(weights), "selection", "toons") is None
+
+
 def test_answers_compare_with_the_best_ingredient(tmp_path: Path) -> None:
     results = Results(Store(searched(tmp_path)))
-    union, mean = answers(results)
+    union = answers(results)[0]
     assert union.rival is not None
-    assert union.rival[0] == "m1"
+    assert union.rival.name == max(union.ingredients, key=lambda soup: soup.judged.selection.value).name
     columns = []
-    for weights in (union.weights, (0.0, 1.0, 0.0)):
-        attacked = [results.outcomes(results.soup(weights), "test", threat) for threat in results.threats]
-        columns.append(metrics.union_column(*[each for each in attacked if each is not None]))
-    assert union.difference == statistics.paired_difference(*columns)
-    assert "best ingredient on the images that chose" in told(results, union)
-    assert told(results, mean).startswith("No: the search chose the ingredient m0 alone")
-    first, second = answer_tables(results)
-    assert [row[0] for row in first.rows] == ["0.5 m0 + 0.5 m2", "1 m1", "m0", "m1", "m2"]
-    assert "Limit: toons at least 30 %" in first.note
-    assert "a gap of +10.0 points" in first.note
-    assert "Soup 1 minus soup 2: +10.0 [-10.0, +20.0] points, corrected p 0.2." in first.note
-    assert "measured on identical images" in second.note
+    for weights in (union.chosen[0].weights, [float(name == union.rival.name) for name in results.names]):
+        attacked = [results.outcomes(results.soup(weights), "test", f"toons@{threat}") for threat in THREATS]
+        columns.append(metrics.union_column(*[rows for rows in attacked if rows is not None]))
+    assert union.rival.difference == statistics.paired_difference(*columns)
+    table = answer_tables(results)["union"]
+    assert [row[0] for row in table.rows[-3:]] == ["m0", "m1", "m2"]
+    assert table.note.startswith(verdict(union))
+    assert "Limit: toons at least 30 %" in table.note
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.01, 0.2, "Yes: the soup is better than m1"),
+        (-0.2, -0.01, "No: the soup is worse than m1"),
+        (-0.1, 0.1, "Not shown: the soup and m1"),
+    ],
+)
+def test_the_interval_of_the_difference_decides_the_sentence(
+    tmp_path: Path, low: float, high: float, words: str
+) -> None:
+    union = answers(Results(Store(searched(tmp_path))))[0]
+    assert union.rival is not None
+    estimate = statistics.Estimate((low + high) / 2, low, high, 90)
+    rival = union.rival._replace(name="m1", difference=estimate)
+    changed = union._replace(chosen=(union.chosen[0]._replace(weights=(0.5, 0.0, 0.5)),), rival=rival)
+    assert verdict(changed).startswith(words)
+    assert verdict(changed._replace(rival=None)).startswith("Not tested: no ingredient keeps to the limit")
+    assert "no held-out images" in verdict(changed._replace(rival=rival._replace(difference=None)))
+    alone = changed._replace(chosen=(union.chosen[0]._replace(weights=(0.0, 1.0, 0.0)),))
+    assert verdict(alone) == "No: the search chose the ingredient m1 alone."
+
+
+def test_what_screening_misled_by_is_said(tmp_path: Path) -> None:
+    union = answers(Results(Store(searched(tmp_path))))[0]
+    screened, same = statistics.Estimate(0.6, 0.5, 0.7, 20), statistics.Estimate(0.5, 0.4, 0.6, 20)
+    best = union.chosen[0]._replace(screened=screened, same=same)
+    said = " ".join(notes(union._replace(chosen=(best, *union.chosen[1:]))))
+    assert "a gap of +10.0 points" in said
+    assert "a gap of" not in " ".join(notes(union))
 
 
 def test_its_page_begins_with_its_first_objective(tmp_path: Path) -> None:
-    (page,), _ = write_report(searched(tmp_path), tmp_path)
+    path = searched(tmp_path)
+    (page,), _ = write_report(path, tmp_path)
     text = text_of(page.read_text())
     assert outline(page.read_text()).open == []
     assert "Is one soup better for “union” than the best of its ingredients?" in text
     assert "not finished" not in text
     assert "soup-union.safetensors lies in the folder" in text
-    assert "seasoning mix m0.pt m2.pt --weights 0.5,0.5 --out my-soup.safetensors" in text
 
 
 def test_a_search_that_has_not_ended_shows_what_is_there(tmp_path: Path) -> None:
-    store = searched(tmp_path, ended=False)
+    store = searched(tmp_path, ended=False, strategy="climb")
     assert missing(Results(Store(store))) == ["the end of the search: the choice and its final numbers"]
     (page,), _ = write_report(store, tmp_path)
     text = text_of(page.read_text())
@@ -178,96 +138,74 @@ def test_a_search_that_has_not_ended_shows_what_is_there(tmp_path: Path) -> None
     assert re.search(r"the best of the 6 measured soups", text)
 
 
-def begun(files: str = "m", **plan: Any) -> dict[str, Any]:
-    """What a search notes before it measures."""
-    tasks = ("toons", "toons/fog", "photos", *ATTACKS)
-    return {
-        "plan": {**note("mix")["plan"], **plan},
-        "ingredients": {
-            f"{files}{n}": {"threat": None, "fingerprint": mark, "path": f"{files}{n}.pt", "training": None}
-            for n, mark in enumerate(MARKS)
-        },
-        "attacks": ATTACKS,
-        "parts": {task: {"selection": "selection", "test": "test"} for task in tasks},
-    }
-
-
 def test_images_of_another_search_in_the_folder_do_not_count(tmp_path: Path) -> None:
-    own = begun()
     with Store(searched(tmp_path)) as store:
-        # One with 20 images to choose, whose test images chose here, and with a data set that is not of this one.
-        for weights in simplex(3, 2):
-            for data, threat in (("toons", None), ("toons", "linf:0.1"), ("others", None)):
-                add(store, weights, "selection", data, threat, "mix", samples="other selection", rows=20)
-                add(store, weights, "test", data, threat, "mix", samples="other test", first=20)
-        store.write_note("search", note("mix") | own)
+        record = record_of(store)
+        made = Made(store, record, random_right)
+        before = board(Results(store))
+        # One with other images to choose, whose test images chose here, and with a data set that is not of this one.
+        for weights in map(tuple, before.weights.tolist()):
+            for task in ("toons", "toons@linf:0.1"):
+                add(made, weights, "selection", task, samples="other selection")
+                add(made, weights, "test", task, samples="other test")
+            add(made, weights, "selection", "toons", data="others/selection", samples="others")
         results = Results(store)
-        assert (results.shifts, results.sizes) == (("fog", "photos"), {"selection": 40, "test": 60})
-        for task in (CLEAN, "linf:0.1"):
-            held_out = results.outcomes(results.alone("m0"), "test", task)
-            assert held_out is not None
-            assert held_out.ids.min() == 40
-        assert len(board(results).held_out) == 4
-        for part in own["parts"].values():
-            part["test"] = None
-        store.write_note("search", note("mix") | own)
+        assert (results.shifts, results.sizes) == (("photos", "fog"), {"selection": 80, "test": 90})
+        after = board(results)
+        np.testing.assert_array_equal(after.right, before.right)
+        assert after.held_out == before.held_out
+        parts = {name: part.model_copy(update={"test": None}) for name, part in record.parts.items()}
+        write_record(store, record.model_copy(update={"parts": parts}))
         results = Results(store)
         assert (board(results).held_out, results.sizes["test"]) == ({}, 0)
-        assert list(results.radii(results.alone("m0"), "test")) == []
+        assert list(results.radii(results.alone("m0"))) == []
 
 
 def test_images_that_chose_on_another_data_set_are_not_held_out(tmp_path: Path) -> None:
     with Store(searched(tmp_path)) as store:
-        store.write_note("search", note("mix") | {"selection": list(range(50))})
+        record = record_of(store)
+        write_record(store, record.model_copy(update={"selection": tuple(range(120))}))
         results = Results(store)
-        assert results.sizes == {"selection": 40, "test": 50}
-        for task in results.tasks:
+        assert results.sizes == {"selection": 80, "test": 50}
+        for task in ("toons", "toons/fog", "toons@linf:0.1"):
             held_out = results.outcomes(results.alone("m0"), "test", task)
             assert held_out is not None
-            assert held_out.ids.tolist() == list(range(50, 100))
-        assert {column.held_out for column in board(results).columns} == {50}
-        difference = answers(results)[0].difference
-        assert difference is not None
-        assert difference.n == 50
-        assert "50 test images" in threats_table(results).note
-        store.write_note("search", note("mix") | {"selection": list(range(100))})
-        assert board(Results(store)).held_out == {}
+            assert held_out.ids.tolist() == list(range(120, 170))
+        assert "50 held-out images" in threats_table(results).note
+        write_record(store, record.model_copy(update={"selection": tuple(range(170))}))
+        assert Results(store).outcomes(results.alone("m0"), "test", "toons") is None
 
 
-def test_answers_stay_with_their_own_ingredients_and_plan(tmp_path: Path) -> None:
+def test_a_search_that_is_begun_anew_has_the_new_names_and_no_answers(tmp_path: Path) -> None:
     with Store(searched(tmp_path)) as store:
-        ended = note("mix") | begun()
-        store.write_note("search", ended)
-        # The same search goes on; notes beside its own are those of whichever search wrote them last.
-        store.write_note("begun", begun())
-        store.write_note("ingredients", begun("n")["ingredients"])
-        store.write_note("search attacks", {})
+        record = record_of(store)
+        renamed = tuple(
+            note.model_copy(update={"name": f"n{number}"}) for number, note in enumerate(record.ingredients)
+        )
+        write_record(store, record.model_copy(update={"ingredients": renamed, "answers": None}))
         results = Results(store)
-        assert [each.name for each in results.ingredients] == ["m0", "m1", "m2"]
-        assert results.threats == ("linf:0.1", "l1:2")
-        assert (len(answers(results)), missing(results)) == (2, [])
-        # Another search is begun and has not ended.
-        store.write_note("begun", begun("n", batch_norm="geometric"))
-        results = Results(store)
-        assert [each.name for each in results.ingredients] == ["n0", "n1", "n2"]
-        assert results.setting.policy == "geometric"
-        assert (answers(results), missing(results)) == ([], ["the end of the search: the choice and its final numbers"])
+        assert results.names == ["n0", "n1", "n2"]
+        assert missing(results)[0] == "the end of the search: the choice and its final numbers"
     (page,), _ = write_report(tmp_path / "outcomes.sqlite", tmp_path)
     text = text_of(page.read_text())
     assert "This run is not finished." in text
-    assert "better for “union”" not in text
+    assert "Not known yet" in text
 
 
 def test_its_commands_are_for_a_shell_and_do_what_the_search_did_with_statistics(tmp_path: Path) -> None:
-    store = searched(tmp_path, policy="geometric")
+    store = searched(tmp_path, batch_norm="geometric")
     with Store(store) as known:
-        files = known.note("ingredients")
-        files["m0"]["path"] = "/my runs/it's m0.pt"
-        known.write_note("ingredients", files)
-        command = mix_command([each["path"] for each in files.values()], (0.5, 0, 0.5), "geometric")
+        record = record_of(known)
+        first = record.ingredients[0].model_copy(update={"path": "/my runs/it's m0.pt"})
+        ingredients = (first, *record.ingredients[1:])
+        assert record.answers is not None
+        best = record.answers[0].chosen[0]._replace(weights=(0.5, 0.0, 0.5))
+        changed = (record.answers[0]._replace(chosen=(best,)), *record.answers[1:])
+        write_record(known, record.model_copy(update={"ingredients": ingredients, "answers": changed}))
+        command = mix_command([note.path for note in ingredients], (0.5, 0.0, 0.5), "geometric")
     assert shlex.split(command)[2:] == [
         "/my runs/it's m0.pt",
-        "m2.pt",
+        "m2.safetensors",
         "--weights",
         "0.5,0.5",
         "--batch-norm",
@@ -276,49 +214,38 @@ def test_its_commands_are_for_a_shell_and_do_what_the_search_did_with_statistics
         "my-soup.safetensors",
     ]
     (page,), _ = write_report(store, tmp_path)
-    assert text_of(page.read_text()).count(command) == 2
+    assert text_of(page.read_text()).count(command) >= 1
 
 
 def test_names_of_ingredients_are_not_read_as_formulas(tmp_path: Path) -> None:
-    store = searched(tmp_path)
-    with Store(store) as known:
-        names = dict(zip(("a$_$b", "$x^2$", "m2"), known.note("ingredients").values(), strict=True))
-        known.write_note("ingredients", names)
-    (page,), _ = write_report(store, tmp_path)
+    (page,), _ = write_report(searched(tmp_path, ingredients=("a$_$b", "$x^2$", "m2")), tmp_path)
     figures = "".join(re.findall(r"<svg.*?</svg>", page.read_text(), flags=re.DOTALL))
     assert "a$_$b" in figures
     assert "$x^2$" in figures
 
 
-def test_a_data_set_may_have_an_at_sign_in_its_name(tmp_path: Path) -> None:
-    store = searched(tmp_path)
-    with Store(store) as known:
-        plain = note("mix") | begun()
-        known.write_note("search", plain | {"attacks": {f"we@{task}": each for task, each in ATTACKS.items()}})
-        assert Results(known).threats == ("linf:0.1", "l1:2")
-
-
 def test_an_ingredient_that_misses_the_limit_is_no_rival(tmp_path: Path) -> None:
-    ended = note("mix")
-    alone = [dict(each) for each in ended["answers"][0]["ingredients"]]
-    ended["answers"][0]["ingredients"] = alone
-    # m1 is the best for the objective; of the clean images, of which the limit wants 0.3, it is right on 0.2.
-    for each, share in zip(alone, (0.3, 0.2, 0.2), strict=True):
-        each["limits"] = [[[share, 0.1, 0.9, 40], [0.9, 0.8, 1.0, 60], [0.7, 0.6, 0.8, 100]]]
-    store = searched(tmp_path)
-    with Store(store) as known:
-        known.write_note("search", ended)
-        results = Results(known)
-        union = answers(results)[0]
-        assert union.rival is not None
-        assert union.rival[0] == "m0"
-        names = [row[0] for row in answer_tables(results)[0].rows[2:]]
-        assert names == ["m0", "m1 (misses the limit)", "m2 (misses the limit)"]
-        alone[0]["limits"][0][0][0] = 0.29
-        known.write_note("search", ended)
-        results = Results(known)
-        union = answers(results)[0]
-        assert (union.rival, union.difference) == (None, None)
-        assert "no ingredient keeps to the limit" in told(results, union)
-    (page,), _ = write_report(store, tmp_path)
-    assert "No ingredient keeps to the limit" in text_of(page.read_text())
+    def right(weights: tuple[float, ...], task: str, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        # m1 is the best for the objective; of the clean images, of which the limit wants 0.3, it is right on a fifth.
+        single = max(weights) == 1
+        clean = 2 if single and weights[0] != 1 else 6
+        attacked = 3 if weights[1] == 1 else 4 if not single else 2
+        return ids % 10 < (attacked if "@" in task else clean)
+
+    results = Results(Store(searched(tmp_path, right=right)))
+    union = answers(results)[0]
+    assert union.rival is not None
+    assert union.rival.name == "m0"
+    names = [row[0] for row in answer_tables(results)["union"].rows[-3:]]
+    assert names == ["m0", "m1 (misses the limit)", "m2 (misses the limit)"]
+
+
+def test_a_soup_of_another_treatment_of_statistics_is_not_of_the_run(tmp_path: Path) -> None:
+    with Store(searched(tmp_path)) as store:
+        record = record_of(store)
+        marks = [note.fingerprint for note in record.ingredients]
+        other = replace(ModelKey.of(marks, (0.25, 0.75, 0.0)), policy="geometric")
+        for task in ("toons", "toons/fog", "photos", *(f"toons@{threat}" for threat in THREATS)):
+            add(Made(store, record, random_right), (0.25, 0.75, 0.0), "selection", task, model=other)
+        assert len(board(Results(store)).weights) == 6
+    assert made_plan().batch_norm == "mix"

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,9 +172,9 @@ def test_what_is_not_measured_is_left_open(tmp_path: Path) -> None:
 
 
 def test_attacks_on_another_data_set_have_columns_of_their_own(tmp_path: Path) -> None:
-    plan = {"data": ("made", "other"), "attacked": ["made", "other"], "shifts": (), "threats": ("linf:0.1", "l2:0.5")}
+    plan: dict[str, Any] = {"data": ("made", "other"), "attacked": ["made", "other"], "shifts": ()}
     objectives = [{"best": "union", "tasks": ["made@linf:0.1", "made@l2:0.5"]}, {"best": "each"}]
-    results = Results(Store(made_run(tmp_path, objectives=objectives, grid=2, **plan)))
+    results = Results(Store(made_run(tmp_path, objectives=objectives, threats=("linf:0.1", "l2:0.5"), grid=2, **plan)))
     assert results.columns == {
         CLEAN: ("made",),
         "other": ("other",),
@@ -190,8 +191,8 @@ def test_attacks_on_another_data_set_have_columns_of_their_own(tmp_path: Path) -
 
 def test_clean_accuracy_beside_threats_is_that_of_the_attacked_data_set(tmp_path: Path) -> None:
     objectives = [{"best": "union"}, {"best": "each"}]
-    plan = {"data": ("made", "other"), "attacked": ["other"], "shifts": (), "objectives": objectives, "grid": 2}
-    results = Results(Store(made_run(tmp_path, **plan)))
+    plan: dict[str, Any] = {"data": ("made", "other"), "attacked": ["other"], "shifts": ()}
+    results = Results(Store(made_run(tmp_path, objectives=objectives, grid=2, **plan)))
     table = threats_table(results)
     assert table.columns == ["other", "linf:0.1", "l2:0.5", "l1:2", "union"]
     outcomes = results.outcomes(results.alone("m0"), "test", "other")

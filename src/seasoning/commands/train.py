@@ -18,7 +18,7 @@ from seasoning.commands.data import training_images
 from seasoning.config.train import MADE, RecipeSpec, asked_recipe
 from seasoning.data import SOURCES, Samples, load_source, split_samples
 from seasoning.data.sources import Used, source_parts, usual_parts
-from seasoning.errors import BadInput, RunConflict, UnknownName
+from seasoning.errors import BadInput, RunConflict, UnknownName, nearest
 from seasoning.models import PixelClassifier, build_model
 from seasoning.models.from_file import is_file_name
 from seasoning.models.probe import require_takes
@@ -275,9 +275,11 @@ def _images(spec: RecipeSpec, together: int) -> dict[str, Samples]:
     if data.source == MADE:
         samples = _made(data.classes, data.shape)
     elif data.source not in SOURCES and not Path(data.source).exists():
+        near = nearest(data.source, SOURCES)
+        hint = f"did you mean {near!r}? Else " if near else ""
         raise BadInput(
-            f"no training images at {data.source!r}: name a folder that has a folder of images for each class, or "
-            f"CIFAR in any of its forms, with --data, or a known data set ({', '.join(SOURCES)})"
+            f"no training images at {data.source!r}: {hint}name a folder that has a folder of images for each class, "
+            f"or CIFAR in any of its forms, with --data, or a known data set ({', '.join(SOURCES)})"
         )
     else:
         samples = training_images(data.source)
