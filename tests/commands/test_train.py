@@ -332,8 +332,8 @@ def test_a_folder_whose_images_would_all_validate_is_told(recipe: Path, tmp_path
         (tmp_path / "images" / name).mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / "images" / name / "1.png")
     size = [part for each in ("data.classes=2", "data.shape=[3, 8, 8]") for part in ("--set", each)]
-    options = ["--data", tmp_path / "images", *size, "--set", "data.validation=2", "--out", tmp_path / "run"]
-    printed = seasoning("train", recipe, *options, expect=2)
+    options = ["--data", str(tmp_path / "images"), *size, "--set", "data.validation=2"]
+    printed = seasoning("train", recipe, *options, "--out", tmp_path / "run", expect=2)
     assert "has 2 images, data.validation=2 of them would leave none to train on: set it lower" in printed
     assert not (tmp_path / "run").exists()
 

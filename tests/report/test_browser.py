@@ -15,7 +15,7 @@ from seasoning.report.tables import spoken_weights
 from seasoning.store.database import Store
 from tests.report.boards import best, board_page, made_board
 from tests.report.browser import complaints, display, move_sliders, requests, show
-from tests.report.runs import made_run
+from tests.report.runs import made_plan, made_run
 from tests.report.test_explorer import exact_best, random_states, tied_board
 
 
@@ -41,6 +41,27 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
     """A run of four ingredients with more soups than a smoke run has, and its page."""
     folder = tmp_path_factory.mktemp("made")
     store = made_run(folder, ingredients=4, grid=6)
+    (page,), _ = write_report(store, folder)
+    return Results(Store(store)), page
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Path]:
+    """A search over three data sets, one of them of 75 parts, a shift and two threats, with long names; its page."""
+    folder = tmp_path_factory.mktemp("searched")
+    corruptions = [f"corruption{number}" for number in range(15)]
+    parts = {"my-data-c": [f"my-data-c/{name}/{severity}" for name in corruptions for severity in range(1, 6)]}
+    plan = made_plan(
+        ingredients=["robust-to-linf", "robust-to-l2", "a-vision-transformer-of-old", "nominal"],
+        data=("my-data", "photographs-of-my-own-camera", "my-data-c"),
+        shifts=("noise",),
+        threats=("linf:8/255", "l2:0.5"),
+        objectives=[],
+        shots=40,
+        others=50,
+        grid=2,
+    )
+    store = made_run(folder, plan, parts)
     (page,), _ = write_report(store, folder)
     return Results(Store(store)), page
 
@@ -183,22 +204,84 @@ def test_all_soups_sort_and_show(browser: webdriver.Chrome, large: tuple[Board, 
     assert known.right[shown, 0] == highest
 
 
+def beyond(browser: webdriver.Chrome) -> list[str]:
+    """What reaches beyond the screen, apart from what lies in a box that scrolls."""
+    script = """
+    const shown = [...document.querySelectorAll("main *, header *")]
+      .filter((each) => !each.closest(".scroll, pre, svg, .hidden, .skip, [hidden]"));
+    return shown.filter((each) => each.getBoundingClientRect().right > innerWidth + 1)
+      .map((each) => each.outerHTML.slice(0, 80))"""
+    found: list[str] = browser.execute_script(script)
+    return found
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_phone_has_no_sideways_scroll(
-    browser: webdriver.Chrome, finished: Path, large: tuple[Board, Path], dark: bool
+    browser: webdriver.Chrome, finished: Path, large: tuple[Board, Path], searched: tuple[Results, Path], dark: bool
 ) -> None:
     display(browser, *PHONE, dark=dark)
-    for page in (finished / "report.html", large[1]):
+    for page in (finished / "report.html", large[1], searched[1]):
         show(browser, page)
-        wide = browser.execute_script("return document.documentElement.scrollWidth")
-        assert wide <= PHONE[0]
-        # Nothing outside a scrolling box reaches beyond the screen.
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]
+        assert beyond(browser) == []
+
+
+@pytest.mark.parametrize("width", [1440, WIDE[0], 1152, 1000, 900, 700])
+def test_a_desk_has_nothing_cut_off(
+    browser: webdriver.Chrome, finished: Path, searched: tuple[Results, Path], width: int
+) -> None:
+    display(browser, width, WIDE[1], dark=False)
+    for page in (finished / "report.html", searched[1]):
+        show(browser, page)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        assert beyond(browser) == []
+        # The numbers of the explorer, held-out ones in the last column, fit into their own box, too.
         script = """
-        const shown = [...document.querySelectorAll("main *, header *")]
-          .filter((each) => !each.closest(".scroll, pre, svg, .hidden, .skip, [hidden]"));
-        return shown.filter((each) => each.getBoundingClientRect().right > innerWidth + 1)
-          .map((each) => each.outerHTML.slice(0, 80))"""
-        assert browser.execute_script(script) == []
+        const box = document.querySelector(".numbers");
+        return [box.scrollWidth - box.clientWidth, box.querySelectorAll("thead th").length]"""
+        over, heads = browser.execute_script(script)
+        assert (over, heads) == (0, 5)
+
+
+def test_sliders_are_few_and_in_groups(browser: webdriver.Chrome, searched: tuple[Results, Path]) -> None:
+    results, page = searched
+    show(browser, page)
+    groups = {
+        group.find_element(By.TAG_NAME, "legend").text: [
+            label.text for label in group.find_elements(By.TAG_NAME, "label")
+        ]
+        for group in browser.find_elements(By.TAG_NAME, "fieldset")
+    }
+    # A data set of 75 parts has one, as the shift and the threats have.
+    assert groups == {
+        "Under attack": ["linf:8/255", "l2:0.5", "union"],
+        "Without attack": ["clean", "photographs-of-my-own-camera", "my-data-c", "noise"],
+    }
+    # All are in sight at once, without a scroll bar of their own.
+    script = "const box = document.querySelector('.controls'); return box.scrollHeight - box.clientHeight"
+    assert browser.execute_script(script) == 0
+    known = board(results)
+    for state in random_states(known, 10, 3):
+        assert move_sliders(browser, *state) == best(known, *state)
+
+
+def test_the_interval_of_many_parts_is_that_of_the_tables(
+    browser: webdriver.Chrome, searched: tuple[Results, Path]
+) -> None:
+    results, page = searched
+    show(browser, page)
+    known = board(results)
+    column = next(index for index, each in enumerate(known.columns) if each.parts > 1)
+    importances = [int(index == column) for index in range(len(known.columns))]
+    soup = move_sliders(browser, importances, 0)
+    assert soup is not None
+    objective = results.objective((known.columns[column].name,), "")
+    outcomes = results.measured(results.soup(known.weights[soup].tolist()), "selection", objective.tasks)
+    assert outcomes is not None
+    value, low, high = (f"{100 * each:.1f}" for each in objective.estimate(outcomes)[:3])
+    row = browser.find_elements(By.CSS_SELECTOR, '[data-part="numbers"] tbody tr')[column]
+    assert row.find_element(By.CLASS_NAME, "value").text == value
+    assert row.find_element(By.CLASS_NAME, "interval").text == f"{low}–{high}"
 
 
 def test_everything_works_from_the_keyboard(browser: webdriver.Chrome, made: tuple[Results, Path]) -> None:
@@ -263,14 +346,14 @@ def test_text_has_contrast(browser: webdriver.Chrome, finished: Path, dark: bool
         assert (max(ink, back) + 0.05) / (min(ink, back) + 0.05) >= 4.5
 
 
-@pytest.mark.parametrize("ingredients", [1, 2, 3, 5])
+@pytest.mark.parametrize("ingredients", [2, 3, 4, 5])
 def test_maps_follow_the_number_of_ingredients(browser: webdriver.Chrome, tmp_path: Path, ingredients: int) -> None:
     store = made_run(tmp_path, ingredients=ingredients, threats=("l2:0.5",), grid=3)
     (page,), _ = write_report(store, tmp_path)
     show(browser, page)
     assert complaints(browser) == []
     canvases = browser.find_elements(By.TAG_NAME, "canvas")
-    assert len(canvases) == (0 if ingredients == 1 else 2)
+    assert len(canvases) == 2
     drawn = """
     const pixels = arguments[0].getContext("2d").getImageData(0, 0, arguments[0].width, arguments[0].height);
     return pixels.data.some((each) => each > 0)"""

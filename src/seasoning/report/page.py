@@ -89,6 +89,7 @@ def explorer_content(known: Board) -> dict[str, Any]:
         "presets": _presets(known.columns),
         "clean_column": next((index for index, each in enumerate(known.columns) if each.kind == CLEAN), None),
         "has_held_out": bool(known.held_out),
+        "images": max((each.images // each.parts for each in known.columns), default=0),
     }
 
 

@@ -27,6 +27,7 @@ from seasoning.threat import Threat
 __all__ = ["CLEAN", "MEAN", "UNION", "Results"]
 
 CLEAN, UNION, MEAN = "clean", "union", "mean"
+_NOBODY = ModelKey("soup", ())
 # What is read of an outcome; no table needs the rest.
 _READ = ("ids", "labels", "clean", "adversarial", "status", "valid")
 
@@ -56,7 +57,7 @@ class Results:
         }
         if not self._finished:
             raise BadInput("the search has measured nothing yet: the same command as before goes on with it")
-        self._places: dict[tuple[str, str, bool], Measurement | None] = {}
+        self._asked: dict[tuple[str, str, bool], Measurement | None] = {}
         self._known: dict[tuple[ModelKey, str, str, bool], Outcomes | None] = {}
         self._shared: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
         self._candidates: dict[tuple[str, ...], list[Candidate]] = {}
@@ -180,8 +181,8 @@ class Results:
         """
         key = model, split, task, confirming
         if key not in self._known:
-            place = self._place(split, task, confirming)
-            asked = None if place is None else replace(place, model=model)
+            on_task = self._asked_on(split, task, confirming)
+            asked = None if on_task is None else replace(on_task, model=model)
             self._known[key] = None if asked is None or asked not in self._finished else self._read(asked, split)
         rows = self._known[key]
         return rows if rows is not None and len(rows) else None
@@ -283,21 +284,21 @@ class Results:
             columns.append(metrics.union_column(*known))
         return Entry(model, tuple(columns), tuple(term.weight for term in objective.terms))
 
-    def _place(self, split: str, task: str, confirming: bool) -> Measurement | None:
-        """What was asked of some model on a task of a split; `None` where nothing was."""
+    def _asked_on(self, split: str, task: str, confirming: bool) -> Measurement | None:
+        """What is asked on a task of a split, without the model; `None` where nothing is."""
         key = split, task, confirming
-        if key not in self._places:
-            self._places[key] = self._made_place(split, Task.parse(task), confirming)
-        return self._places[key]
+        if key not in self._asked:
+            self._asked[key] = self._measurement(split, Task.parse(task), confirming)
+        return self._asked[key]
 
-    def _made_place(self, split: str, task: Task, confirming: bool) -> Measurement | None:
+    def _measurement(self, split: str, task: Task, confirming: bool) -> Measurement | None:
         part = self.record.parts.get(str(task.clean))
         samples = None if part is None else part.selection if split == "selection" else part.test
         attack = (self.record.confirming if confirming else self.record.attacks).get(str(task))
         if samples is None or (task.threat is not None and attack is None):
             return None
         return Measurement(
-            model=self.soup((1.0,) * len(self.ingredients)),
+            model=_NOBODY,
             data=str(task.clean.on(split)),
             samples=samples,
             threat=None if task.threat is None else str(task.threat),

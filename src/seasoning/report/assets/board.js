@@ -25,7 +25,7 @@ function readBoard(element) {
 }
 
 // Fraction of right images of a soup in a column, or null where it is not measured.
-function share(board, soup, column) {
+function fraction(board, soup, column) {
   const right = board.right[soup * board.width + column];
   return right < 0 ? null : right / board.columns[column].images;
 }
@@ -59,7 +59,7 @@ function number(weight) {
 
 function spokenWeights(board, soup) {
   return board.weights[soup]
-    .map((weight, place) => [weight, board.ingredients[place]])
+    .map((weight, index) => [weight, board.ingredients[index]])
     .filter(([weight]) => weight !== 0)
     .map(([weight, name]) => `${Number(weight.toPrecision(3))} ${name}`)
     .join(" + ")
@@ -73,7 +73,7 @@ function quoted(word) {
 
 // The command that writes a soup, in the folder of the run, for a shell.
 function mixCommand(board, soup) {
-  const used = board.weights[soup].map((weight, place) => [weight, board.files[place]]).filter(([weight]) => weight !== 0);
+  const used = board.weights[soup].map((weight, index) => [weight, board.files[index]]).filter(([weight]) => weight !== 0);
   const weights = used.map(([weight]) => number(weight)).join(",");
   // A first weight below zero would read as an option.
   const equals = weights.startsWith("-") ? "=" : " ";

@@ -6,9 +6,9 @@ const CIVIDIS = [
 ];
 
 function mapColor(part) {
-  const place = Math.min(Math.max(part, 0), 1) * (CIVIDIS.length - 1);
-  const below = Math.min(Math.floor(place), CIVIDIS.length - 2);
-  const mixed = CIVIDIS[below].map((low, channel) => Math.round(low + (place - below) * (CIVIDIS[below + 1][channel] - low)));
+  const position = Math.min(Math.max(part, 0), 1) * (CIVIDIS.length - 1);
+  const below = Math.min(Math.floor(position), CIVIDIS.length - 2);
+  const mixed = CIVIDIS[below].map((low, channel) => Math.round(low + (position - below) * (CIVIDIS[below + 1][channel] - low)));
   return `rgb(${mixed.join(",")})`;
 }
 

@@ -2,7 +2,7 @@
 
 const EQUAL = 1e-9;
 
-// Scores of all soups, NaN where one is not allowed; the best one's place, or -1; and why there is none.
+// Scores of all soups, NaN where one is not allowed; the best one's index, or -1; and why there is none.
 function choose(board, importances, leastClean) {
   const total = importances.reduce((sum, each) => sum + each, 0);
   const scores = new Float64Array(board.count);
@@ -10,8 +10,8 @@ function choose(board, importances, leastClean) {
   importances.forEach((importance, column) => {
     if (importance === 0) return;
     const images = Math.max(board.columns[column].images, 1);
-    for (let soup = 0, place = column; soup < board.count; soup += 1, place += board.width) {
-      const right = board.right[place];
+    for (let soup = 0, index = column; soup < board.count; soup += 1, index += board.width) {
+      const right = board.right[index];
       scores[soup] = right < 0 ? NaN : scores[soup] + (importance / total) * (right / images);
     }
   });

@@ -35,8 +35,8 @@ function makeExplorer(root, board) {
   }
 
   // Rows of numbers are made once and then only filled.
-  const rows = board.columns.map((column, place) => {
-    const row = find("numbers").tBodies[0].rows[place];
+  const rows = board.columns.map((column, index) => {
+    const row = find("numbers").tBodies[0].rows[index];
     return {
       row, value: row.querySelector(".value"), low: row.querySelector(".interval"), held: row.querySelector(".held"),
       bar: row.querySelector(".bar i"), dot: row.querySelector(".bar b"),
@@ -68,7 +68,7 @@ function makeExplorer(root, board) {
     if (reason === "nothing") return "Nothing matters yet: move a slider to the right.";
     if (reason === "missing") return "No soup was measured on all of these together: set one of them to 0.";
     let highest = 0;
-    for (let soup = 0; soup < board.count; soup += 1) highest = Math.max(highest, share(board, soup, board.clean) ?? 0);
+    for (let soup = 0; soup < board.count; soup += 1) highest = Math.max(highest, fraction(board, soup, board.clean) ?? 0);
     return `No measured soup of these keeps ${state.leastClean} % clean accuracy; the highest of all is ${percent(highest)} %.`;
   };
 
@@ -87,14 +87,14 @@ function makeExplorer(root, board) {
     find("title").textContent = `${state.inspected < 0 ? "Best" : "Shown"}: ${spokenWeights(board, soup)}`;
     find("score").textContent = kept;
     const bar = find("weights");
-    [...bar.children].forEach((part, place) => {
-      const weight = board.weights[soup][place];
+    [...bar.children].forEach((part, index) => {
+      const weight = board.weights[soup][index];
       part.style.flexGrow = String(Math.max(weight, 0));
       part.hidden = weight <= 0;
-      part.textContent = weight > 0.12 ? board.ingredients[place] : "";
+      part.textContent = weight > 0.12 ? board.ingredients[index] : "";
     });
     find("command").textContent = mixCommand(board, soup);
-    const others = [...chosen.scores].filter((each, place) => place !== chosen.best && each > chosen.scores[chosen.best] - 0.01).length;
+    const others = [...chosen.scores].filter((each, index) => index !== chosen.best && each > chosen.scores[chosen.best] - 0.01).length;
     find("close").textContent = others === 0
       ? "No other soup comes within 1 point."
       : `${others} other ${others === 1 ? "soup lies" : "soups lie"} within 1 point: look at the intervals before you trust the difference.`;

@@ -16,7 +16,7 @@ function scoreColor(state, soup, colors) {
 // With four ingredients: the slice of the soups that hold as much of the one outside as the soup that is shown.
 function paintTriangle(board, state, context, size, colors) {
   const four = board.ingredients.length === 4;
-  const corners = board.ingredients.map((_, place) => place).filter((place) => !four || place !== state.outside);
+  const corners = board.ingredients.map((_, index) => index).filter((index) => !four || index !== state.outside);
   const rest = four && state.shown >= 0 ? board.weights[state.shown][state.outside] : 0;
   const inside = 1 - rest;
   const within = (slack) => [...board.weights.keys()].filter(
@@ -26,13 +26,13 @@ function paintTriangle(board, state, context, size, colors) {
   const exact = within(1e-6);
   const slice = exact.length >= 6 || !four ? exact : within(0.03);
   state.about = slice.length > exact.length;
-  const places = slice.map((soup) => {
-    const parts = corners.map((place) => board.weights[soup][place] / (Math.abs(inside) < 1e-6 ? 1 : inside));
+  const positions = slice.map((soup) => {
+    const parts = corners.map((index) => board.weights[soup][index] / (Math.abs(inside) < 1e-6 ? 1 : inside));
     return [parts[2] + parts[0] / 2, (parts[0] * Math.sqrt(3)) / 2];
   });
   // Soups with negative weights lie outside the triangle.
-  const left = Math.min(0, ...places.map(([x]) => x)), right = Math.max(1, ...places.map(([x]) => x));
-  const bottom = Math.min(0, ...places.map(([, y]) => y)), top = Math.max(Math.sqrt(3) / 2, ...places.map(([, y]) => y));
+  const left = Math.min(0, ...positions.map(([x]) => x)), right = Math.max(1, ...positions.map(([x]) => x));
+  const bottom = Math.min(0, ...positions.map(([, y]) => y)), top = Math.max(Math.sqrt(3) / 2, ...positions.map(([, y]) => y));
   const scale = Math.min((size.width - 60) / (right - left), (size.height - 66) / (top - bottom));
   const startX = (size.width - scale * (right - left)) / 2 - scale * left;
   const startY = size.height - 34 + scale * bottom;
@@ -48,8 +48,8 @@ function paintTriangle(board, state, context, size, colors) {
 
   const area = ((scale * scale * Math.sqrt(3)) / 4) / Math.max(slice.length, 1);
   const radius = Math.min(Math.max(0.46 * Math.sqrt(area), 2), 13);
-  const dots = slice.map((soup, place) => {
-    const [x, y] = at(places[place]);
+  const dots = slice.map((soup, index) => {
+    const [x, y] = at(positions[index]);
     return { soup, x, y };
   });
   for (const dot of dots) {
@@ -61,7 +61,7 @@ function paintTriangle(board, state, context, size, colors) {
 
   context.fillStyle = colors.ink;
   context.font = "600 14px system-ui, sans-serif";
-  const names = corners.map((place) => board.ingredients[place]);
+  const names = corners.map((index) => board.ingredients[index]);
   context.textAlign = "center";
   context.fillText(names[0], triangle[0][0], triangle[0][1] - 18);
   context.textAlign = "left";
@@ -97,14 +97,14 @@ function paintParallel(board, state, context, size, colors) {
   const count = board.ingredients.length;
   let low = 0, high = 1;
   for (const weights of board.weights) for (const weight of weights) [low, high] = [Math.min(low, weight), Math.max(high, weight)];
-  const x = (place) => 26 + (place * (size.width - 52)) / (count - 1);
+  const x = (index) => 26 + (index * (size.width - 52)) / (count - 1);
   const y = (weight) => 22 + (1 - (weight - low) / (high - low)) * (size.height - 70);
   const order = [...board.weights.keys()].filter((soup) => !Number.isNaN(state.scores[soup]));
   order.sort((one, other) => state.scores[one] - state.scores[other]);
   context.lineJoin = "round";
   const trace = (soup, color, width, alpha) => {
     context.beginPath();
-    board.weights[soup].forEach((weight, place) => context.lineTo(x(place), y(weight)));
+    board.weights[soup].forEach((weight, index) => context.lineTo(x(index), y(weight)));
     context.strokeStyle = color;
     context.lineWidth = width;
     context.globalAlpha = alpha;
@@ -123,21 +123,21 @@ function paintParallel(board, state, context, size, colors) {
   context.lineWidth = 1;
   context.textAlign = "center";
   context.font = "600 12px system-ui, sans-serif";
-  board.ingredients.forEach((name, place) => {
+  board.ingredients.forEach((name, index) => {
     context.beginPath();
-    context.moveTo(x(place), y(low));
-    context.lineTo(x(place), y(high));
+    context.moveTo(x(index), y(low));
+    context.lineTo(x(index), y(high));
     context.stroke();
     const room = (size.width - 52) / (count - 1);
     const short = context.measureText(name).width > room + 14 ? `${name.slice(0, Math.max(3, Math.floor(room / 8)))}…` : name;
-    context.fillText(short, x(place), size.height - 14 - (place % 2) * 14);
+    context.fillText(short, x(index), size.height - 14 - (index % 2) * 14);
   });
   context.font = "12px system-ui, sans-serif";
   context.fillStyle = colors.soft;
   context.fillText(low.toFixed(1).replace(/\.0$/, ""), 12, y(low) + 4);
   context.fillText(high.toFixed(1).replace(/\.0$/, ""), 12, y(high) + 4);
   return order.slice(-1000).map((soup) => {
-    const place = board.weights[soup].indexOf(Math.max(...board.weights[soup]));
-    return { soup, x: x(place), y: y(board.weights[soup][place]) };
+    const index = board.weights[soup].indexOf(Math.max(...board.weights[soup]));
+    return { soup, x: x(index), y: y(board.weights[soup][index]) };
   });
 }

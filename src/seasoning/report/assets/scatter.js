@@ -49,9 +49,9 @@ function makeAxes(context, size, colors, given) {
   return { x, y, box };
 }
 
-// `state` has {scores, best, shown, leastClean, axes: [x, y]}; an axis is a column's place, or -1 for the score.
+// `state` has {scores, best, shown, leastClean, axes: [x, y]}; an axis is a column's index, or -1 for the score.
 function paintScatter(board, state, context, size, colors) {
-  const value = (soup, axis) => (axis < 0 ? (Number.isNaN(state.scores[soup]) ? null : state.scores[soup]) : share(board, soup, axis));
+  const value = (soup, axis) => (axis < 0 ? (Number.isNaN(state.scores[soup]) ? null : state.scores[soup]) : fraction(board, soup, axis));
   const points = [];
   for (let soup = 0; soup < board.count; soup += 1) {
     const [x, y] = state.axes.map((axis) => value(soup, axis));
@@ -61,14 +61,14 @@ function paintScatter(board, state, context, size, colors) {
   const range = (name) => points.reduce(([low, high], point) => [Math.min(low, point[name]), Math.max(high, point[name])], [1, 0]);
   const names = state.axes.map((axis) => (axis < 0 ? "score, %" : `${board.columns[axis].name}, %`));
   const axes = makeAxes(context, size, colors, { x: range("x"), y: range("y"), names, scales: [100, 100] });
-  state.axes.forEach((axis, place) => {
+  state.axes.forEach((axis, index) => {
     if (axis < 0 || axis !== board.clean || state.leastClean <= 0) return;
-    const limit = (place === 0 ? axes.x : axes.y)(state.leastClean / 100);
+    const limit = (index === 0 ? axes.x : axes.y)(state.leastClean / 100);
     const { left, right, top, bottom } = axes.box;
-    const within = place === 0 ? Math.min(Math.max(limit, left), right) : Math.min(Math.max(limit, top), bottom);
+    const within = index === 0 ? Math.min(Math.max(limit, left), right) : Math.min(Math.max(limit, top), bottom);
     context.fillStyle = colors.line;
     context.globalAlpha = 0.6;
-    if (place === 0) context.fillRect(left, top, within - left, bottom - top);
+    if (index === 0) context.fillRect(left, top, within - left, bottom - top);
     else context.fillRect(left, within, right - left, bottom - within);
     context.globalAlpha = 1;
   });

@@ -29,10 +29,10 @@ function makeSortable(table) {
   for (const heading of table.tHead.rows[0].cells) {
     heading.querySelector("button")?.addEventListener("click", () => {
       const rows = [...table.tBodies].flatMap((body) => [...body.rows]).filter((row) => !row.classList.contains("group"));
-      const keyed = rows.map((row, place) => ({ row, place, key: cellKey(row.cells[heading.cellIndex]) }));
+      const keyed = rows.map((row, index) => ({ row, index, key: cellKey(row.cells[heading.cellIndex]) }));
       const direction = nextDirection(heading, keyed.some((each) => typeof each.key === "number"));
       const sign = direction === "ascending" ? 1 : -1;
-      keyed.sort((one, other) => sign * compareKeys(one.key, other.key) || one.place - other.place);
+      keyed.sort((one, other) => sign * compareKeys(one.key, other.key) || one.index - other.index);
       table.tBodies[0].append(...keyed.map((each) => each.row));
       // Sorted across groups, their headings say nothing.
       for (const row of table.querySelectorAll("tr.group")) row.hidden = true;
@@ -48,7 +48,7 @@ function makeSoupTable(board, table, more, show) {
   const kinds = board.ingredients.length;
   let order = [...board.weights.keys()];
   let length = 25;
-  const key = (soup, place) => (place < kinds ? board.weights[soup][place] : (share(board, soup, place - kinds) ?? -1));
+  const key = (soup, index) => (index < kinds ? board.weights[soup][index] : (fraction(board, soup, index - kinds) ?? -1));
   const fill = () => {
     body.replaceChildren(...order.slice(0, length).map((soup) => {
       const row = document.createElement("tr");
@@ -62,7 +62,7 @@ function makeSoupTable(board, table, more, show) {
       first.append(button);
       for (const weight of board.weights[soup]) row.insertCell().textContent = weight === 0 ? "" : String(Number(weight.toPrecision(3)));
       board.columns.forEach((_, column) => {
-        const value = share(board, soup, column);
+        const value = fraction(board, soup, column);
         row.insertCell().textContent = value === null ? "–" : percent(value);
       });
       return row;
@@ -70,14 +70,14 @@ function makeSoupTable(board, table, more, show) {
     more.hidden = length >= order.length;
     more.textContent = `Show ${Math.min(100, order.length - length)} more of ${order.length}`;
   };
-  const sort = (place, direction) => {
+  const sort = (index, direction) => {
     const sign = direction === "ascending" ? 1 : -1;
-    order.sort((one, other) => sign * (key(one, place) - key(other, place)) || one - other);
-    setDirection(headings[place + 1], direction);
+    order.sort((one, other) => sign * (key(one, index) - key(other, index)) || one - other);
+    setDirection(headings[index + 1], direction);
     fill();
   };
-  headings.slice(1).forEach((heading, place) => {
-    heading.querySelector("button").addEventListener("click", () => sort(place, nextDirection(heading, true)));
+  headings.slice(1).forEach((heading, index) => {
+    heading.querySelector("button").addEventListener("click", () => sort(index, nextDirection(heading, true)));
   });
   more.addEventListener("click", () => {
     length += 100;
