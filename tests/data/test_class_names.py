@@ -116,6 +116,12 @@ def test_what_names_no_classes_says_nothing(metadata: dict[str, Any]) -> None:
     assert class_names_in(metadata) is None
 
 
+def test_numbers_as_names_are_names() -> None:
+    for names in (("class1", "class2", "class10"), ("0", "1", "10", "2")):
+        assert class_names_in({"classes": list(names)}) == names
+        assert numbered(sorted(names), Numbering(carried=names), "here")[0] == names
+
+
 def test_two_orders_in_one_checkpoint_are_refused() -> None:
     with pytest.raises(
         BadInput, match="names its classes twice, in different orders: id2label is cat, ant, Dog 2, and"

@@ -22,7 +22,7 @@ _LISTS = ("labelnames", "classnames", "classlabels", "classes", "categories", "l
 _BY_INDEX = ("id2label", "idx2label", "idxtoclass", "indextoclass", "idtoclass", "int2label", "idx2class", "id2class")
 _BY_NAME = ("label2id", "classtoidx", "classtoindex", "classtoid", "label2idx", "class2idx", "class2id", "classmap")
 _DEEPEST = 4  # mappings in mappings that are looked through
-_PLACEHOLDER = re.compile(r"LABEL_\d+|class_?\d+|\d+", re.IGNORECASE)  # names that say nothing
+_PLACEHOLDER = re.compile(r"LABEL_\d+")  # what transformers writes where nobody names the classes
 
 
 @dataclass(frozen=True, slots=True)
