@@ -1,5 +1,6 @@
 """One checkpoint alone: measured, kept, gone on with, and told apart from others."""
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from seasoning.checkpoints.load import State, load_ingredient
+from seasoning.commands.data import carried_names
 from seasoning.commands.evaluate import Line, evaluate_sets
 from seasoning.config.evaluate import EvaluateSpec
 from seasoning.config.sections import NetworkSection, ReadingSection
@@ -284,6 +286,23 @@ def test_names_in_a_checkpoint_or_a_config_settle_the_order(numbered: Path) -> N
     assert (value, "the checkpoint names them as class1, class2" in said) == (0.25, True)
     (numbered / "config.json").write_text(json.dumps({"id2label": dict(enumerate(TRAINED))}))
     assert accuracy_of(numbered)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"class_to_idx": {name: index for index, name in enumerate(TRAINED)}},
+        {"args": argparse.Namespace(classes=list(TRAINED), lr=0.1)},
+        {"hyper_parameters": {"data": {"id2label": dict(enumerate(TRAINED))}}},
+    ],
+    ids=lambda entries: next(iter(entries)),
+)
+def test_names_that_a_training_script_saved_settle_the_order(numbered: Path, entries: dict[str, Any]) -> None:
+    torch.save({"state_dict": {"shift": torch.zeros(4)}, "epoch": 3, **entries}, numbered / "net.pth")
+    assert carried_names(numbered / "net.pth") == TRAINED
+    # Also where a part of the file is named.
+    assert carried_names(f"{numbered / 'net.pth'}:state_dict") == TRAINED
+    assert carried_names(numbered / "nowhere.pth") is None
 
 
 def test_a_published_set_is_numbered_as_published_whatever_the_checkpoint_says(tmp_path: Path) -> None:

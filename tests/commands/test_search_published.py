@@ -305,6 +305,25 @@ def test_the_command_takes_kinds_and_caches(tree: Path) -> None:
     assert list((tree / "kept").glob("*.pixels"))
 
 
+def test_names_in_the_ingredients_number_one_s_own_folders(tree: Path) -> None:
+    for name in ("class2", "class10"):
+        save_coded(tree / "pets" / name / "1.png", 5)
+        save_coded(tree / "pets" / name / "2.png", 5)
+
+    def classes(*orders: tuple[str, ...], **reading: Any) -> tuple[str, ...]:
+        for name, order in zip(("plain", "ahead"), orders, strict=True):
+            save_state({"shift": torch.zeros(1)}, tree / f"{name}.safetensors", {"classes": json.dumps(order)})
+        return open_sets(make_plan(content(tree, data={"pets": "pets"}, shots=2, reading=reading))).classes
+
+    natural = ("class2", "class10")
+    assert classes(natural, natural) == natural
+    assert classes(natural, natural, class_order="plain") == ("class10", "class2")
+    with pytest.raises(BadInput, match="'plain' and 'ahead' name the classes in two orders"):
+        classes(natural, ("class10", "class2"))
+    # What the plan says comes first, whatever a checkpoint says.
+    assert classes(("class2", "other"), ("class2", "other"), classes=["class10", "class2"]) == ("class10", "class2")
+
+
 def test_a_class_named_twice_in_the_plan_is_refused(tree: Path) -> None:
     with pytest.raises(BadInput, match="names 'crane' more than once, for logits 1 and 2"):
         open_sets(make_plan(content(tree, classes=["ant", "crane", "crane"])))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seasoning.checkpoints.constants import Constants
 from seasoning.checkpoints.hub import PREFIXES
-from seasoning.checkpoints.load import State, read_metadata
+from seasoning.checkpoints.load import State, is_there, parted, read_entries
 from seasoning.data import SOURCES, Samples, load_source
 from seasoning.data.class_names import class_names_in
 from seasoning.data.decoding import Photo
@@ -32,22 +32,25 @@ _TOGETHER = 1000  # images that are turned grey at a time
 
 
 def carried_names(source: str | Path) -> tuple[str, ...] | None:
-    """The classes of a checkpoint in the order of its logits, where its metadata or the `config.json` beside it say so.
+    """The classes of a checkpoint in the order of its logits, where it or the `config.json` beside it say so.
+
+    A checkpoint says so in its metadata, or in the entries that a training script saved beside the parameters.
 
     Args:
         source: What `load_ingredient` reads.
 
     Raises:
         BadInput: the file is damaged, or names the classes in two orders.
+        UnknownName: timm has no such model.
     """
     text = str(source)
     if text.startswith(PREFIXES):
         beside = Path(text.removeprefix("local-dir:"))
-        said = None
+    elif is_there(source):
+        beside = parted(source)[0].parent
     else:
-        beside = Path(source).parent
-        # That there is no such file is for the reader of its parameters to say.
-        said = class_names_in(read_metadata(source)) if Path(source).is_file() else None
+        return None  # for the reader of its parameters to say
+    said = class_names_in(read_entries(source))
     config = beside / "config.json"
     if said is not None or not config.is_file():
         return said

@@ -108,7 +108,7 @@ def open_sets(plan: SearchPlan) -> Sets:
         skip_damaged=reading.skip_damaged,
         partial=reading.partial,
         class_order=reading.class_order,
-        carried=_carried(plan),
+        carried=None if reading.classes else _carried(plan),
     )
     used = [images_used(path) for path in plan.ingredients.values()]
     opened = {name: _open(name, path, Path(plan.folder), options, used) for name, path in plan.data.items()}
