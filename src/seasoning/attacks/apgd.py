@@ -23,9 +23,8 @@ from seasoning.attacks.checks import (
     device_of,
     evaluation_mode,
     warn_masked_gradients,
-    warn_unsound,
 )
-from seasoning.attacks.outputs import checked_logits
+from seasoning.attacks.outputs import checked_logits, in_bf16
 from seasoning.errors import BadInput, UnknownName
 from seasoning.geometry import BALLS, distance
 from seasoning.losses import ATTACK_LOSSES, AttackLoss
@@ -136,7 +135,7 @@ def apgd(
         score, runs = _score(asked, clean, y, labels, restarts, targets)
         phases = _phases(steps) if threat.norm == "l1" and not best_loss and start is None else [(1.0, steps)]
         problem = Problem(
-            model=model if precision == "full" else partial(_in_bf16, model),
+            model=model if precision == "full" else partial(in_bf16, model),
             confirm=None if precision == "full" else model,
             score=score,
             labels=labels,
@@ -151,9 +150,7 @@ def apgd(
             flat=torch.zeros(4, dtype=torch.int64, device=device),
         )
         climb_all(problem, (~wrong).nonzero().squeeze(1), slots)
-    *first_gradients, unsound = problem.flat.tolist()
-    warn_unsound(unsound)
-    warn_masked_gradients(*first_gradients)
+    warn_masked_gradients(*problem.flat.tolist())
     result = found._replace(distance=distance(found.x_adv, x, threat.norm))
     check_result(result, threat)
     return AttackResult(*(column.to(x.device) for column in result))
@@ -199,13 +196,6 @@ def _check_start(start: Tensor, x: Tensor, threat: Threat, loss: Loss, restarts:
     # What is only compared with the clean prediction is at its minimum there.
     if takes == ("clean",) and bool((away == 0).any()):
         raise BadInput(f"loss {loss!r} has a zero gradient at the clean image: start elsewhere, or leave out start")
-
-
-def _in_bf16(model: Classifier, x: Tensor) -> Tensor:
-    # The cache of autocast would keep rounded copies of parameters that a caller may change between attacks.
-    with torch.autocast(x.device.type, dtype=torch.bfloat16, cache_enabled=False):
-        logits = model(x)
-    return logits.to(x.dtype)
 
 
 def _nothing_found(x: Tensor, wrong: Tensor, checked: bool) -> AttackResult:

@@ -143,8 +143,9 @@ def warn_unsound(looks: int) -> None:
         )
 
 
-def warn_masked_gradients(looked: int, zero: int, broken: int) -> None:
-    """Warn where first gradients of an attack were zero or not finite, given their numbers."""
+def warn_masked_gradients(looked: int, zero: int, broken: int, unsound: int) -> None:
+    """Warn where first gradients of an attack were zero or not finite, or logits not finite, given their numbers."""
+    warn_unsound(unsound)
     if zero or broken:
         warnings.warn(
             f"of {looked} samples {zero} have a zero and {broken} a non-finite gradient: the attack is blind "

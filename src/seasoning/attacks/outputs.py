@@ -11,7 +11,7 @@ from seasoning.attacks.checks import BatchDependent, MaskedGradients, Randomised
 from seasoning.errors import BadInput
 
 
-__all__ = ["check_logits", "checked_logits"]
+__all__ = ["check_logits", "checked_logits", "in_bf16"]
 
 # Operations whose outputs are no logits, and those after which they still are none: casts, shapes, factors and sums.
 _SCORES = {"Softmax": "softmax", "Sigmoid": "sigmoid", "Hardsigmoid": "sigmoid"}
@@ -117,6 +117,14 @@ def _scores_of(node: Any) -> str | None:
     through = name in _SUMS or (name in _UNCHANGING and len(before) == 1)
     kinds = {_scores_of(each) for each in before} if through else set()
     return kinds.pop() if len(kinds) == 1 else None
+
+
+def in_bf16(model: Classifier, x: Tensor) -> Tensor:
+    """Logits of images whose pass is taken in bfloat16, in the type of the images."""
+    # The cache of autocast would keep rounded copies of parameters that a caller may change between passes.
+    with torch.autocast(x.device.type, dtype=torch.bfloat16, cache_enabled=False):
+        logits = model(x)
+    return logits.to(x.dtype)
 
 
 def _probe(model: Classifier, x: Tensor, clean: Tensor, batch_size: int, device: torch.device) -> None:

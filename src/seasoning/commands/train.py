@@ -3,8 +3,9 @@
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +135,8 @@ def run_recipe(
     parts = _images(spec, math.ceil(settings.batch_size / settings.accumulate))
     require_images(settings, len(parts["train"]))
     model, start = _network(spec, parts["train"], init)
-    threats = [Threat.parse(text) for text in spec.threats]
-    steps = 0 if spec.attack is None else spec.attack.steps
     identity = _identity(spec, parts, start)
+    about = {"recipe": name, "start": None if init is None else str(init), **identity}
     _check_folder(folder, resume)
     scores: list[Scores] = []
     with claimed(folder):
@@ -145,23 +145,16 @@ def run_recipe(
             scores.append(found)
             on_epoch(epoch, found)
 
-        def describe() -> None:
-            _write_json(folder / _RECIPE, {"recipe": name, "start": None if init is None else str(init), **identity})
-
         def keep(state: State, epoch: int, file: str = BEST) -> None:
-            notes = {"name": name, "epoch": epoch + 1, "epochs": spec.schedule.epochs, "smoke": spec.smoke}
-            notes |= {"scores": [tuple(each) for each in scores], "gradients": _gradients(spec, len(parts["train"]))}
-            if spec.data.source in SOURCES:
-                notes["images"] = {"source": spec.data.source, **{part: len(parts[part]) for part in parts}}
+            notes = _notes(spec, parts, scores) | {"name": name, "epoch": epoch + 1, "init": start}
             architecture = spec.network.architecture
-            notes |= {"options": spec.network.options, "init": start, "seed": spec.seed}
-            save_state(state, folder / file, ingredient_metadata(model.constants, threats, architecture, notes))
+            save_state(state, folder / file, ingredient_metadata(model.constants, _threats(spec), architecture, notes))
 
         trained = train_network(
             model,
             parts["train"],
             objectives,
-            validator(parts["validation"], threats, steps, spec.seed),
+            validator(parts["validation"], _threats(spec), spec.attack.steps if spec.attack else 0, spec.seed),
             settings,
             seed=spec.seed,
             resume=folder / STATE,
@@ -170,7 +163,7 @@ def run_recipe(
             fixed=_FIXED,
             save_seconds=save_seconds,
             stop=stop,
-            on_start=describe,
+            on_start=partial(_write_json, folder / _RECIPE, about),
             on_step=on_step,
             on_epoch=noted,
             on_best=keep,
@@ -264,6 +257,24 @@ def _check_start(name: str, spec: RecipeSpec, init: Path | None) -> None:
     made_by = None if init is None else ingredient_name(init)
     if made_by is not None and made_by.rpartition("/")[2] not in [each.rpartition("/")[2] for each in spec.starts]:
         _log.warning("%s was made by %s; recipe %s fine-tunes %s", init, made_by, name, " or ".join(spec.starts))
+
+
+def _threats(spec: RecipeSpec) -> list[Threat]:
+    return [Threat.parse(text) for text in spec.threats]
+
+
+def _notes(spec: RecipeSpec, parts: Mapping[str, Samples], scores: Sequence[Scores]) -> dict[str, Any]:
+    """What the metadata of an ingredient say of its training, as far as the recipe and the images tell."""
+    images = {part: len(samples) for part, samples in parts.items()}
+    return {
+        "epochs": spec.schedule.epochs,
+        "smoke": spec.smoke,
+        "scores": [tuple(each) for each in scores],
+        "gradients": _gradients(spec, images["train"]),
+        "options": spec.network.options,
+        "seed": spec.seed,
+        **({"images": {"source": spec.data.source, **images}} if spec.data.source in SOURCES else {}),
+    }
 
 
 def _images(spec: RecipeSpec, together: int) -> dict[str, Samples]:

@@ -124,13 +124,7 @@ def _outcomes(
     model: Classifier, pool: _Pool, attack: Attack | None, threat: Threat | None, seed: int, probe: bool
 ) -> Outcomes:
     (ids, x, y, valid, texture, label_map), size = pool
-    if valid is not None and attack is not None:
-        raise BadInput(
-            "several classes are right for each image, and an attack knows one: measure this data set clean, and "
-            "attack the one with a single label for each image"
-        )
-    if threat is not None:
-        check_threat(threat, x)
+    _require_attackable(x, valid, threat)
     y = y.long()
     unmasked = None
     if label_map is None:
@@ -184,6 +178,18 @@ def _outcomes(
         valid=None if valid is None else _column(valid, np.int64),
         texture=None if texture is None else _column(texture, np.int64),
     )
+
+
+def _require_attackable(x: Tensor, valid: Tensor | None, threat: Threat | None) -> None:
+    """Refuse a threat that makes no sense for the images, and one for images of several right classes."""
+    if threat is None:
+        return
+    if valid is not None:
+        raise BadInput(
+            "several classes are right for each image, and an attack knows one: measure this data set clean, and "
+            "attack the one with a single label for each image"
+        )
+    check_threat(threat, x)
 
 
 def _column(values: Tensor, dtype: type[T]) -> NDArray[T]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
+from seasoning.attacks.outputs import in_bf16
 from seasoning.checkpoints.constants import agreed
 from seasoning.checkpoints.load import State
 from seasoning.models import PixelClassifier
@@ -28,10 +28,7 @@ class HalfPrecision(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images `(B, C, H, W)` in [0, 1] to logits `(B, K)`."""
-        # Its cache of rounded parameters would outlive the soup.
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, cache_enabled=False):
-            logits: Tensor = self.model(x)
-        return logits.float()
+        return in_bf16(self.model, x)
 
 
 class LiveSoup:
