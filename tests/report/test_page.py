@@ -216,14 +216,6 @@ def test_a_name_cannot_break_the_page(tmp_path: Path) -> None:
     assert outline(page).open == []
 
 
-def test_names_of_ingredients_are_not_read_as_formulas(tmp_path: Path) -> None:
-    store = made_run(tmp_path, ingredients=["a$_$b", "$x^2$", "m2"], grid=2)
-    (page,), _ = write_report(store, tmp_path)
-    figures = "".join(re.findall(r"<svg.*?</svg>", page.read_text(), flags=re.DOTALL))
-    assert "a$_$b" in figures
-    assert "$x^2$" in figures
-
-
 def test_the_front_of_the_plan_has_a_table(tmp_path: Path) -> None:
     store = made_run(tmp_path, pareto=["union", "made"], grid=2)
     (page,), tables = write_report(store, tmp_path)

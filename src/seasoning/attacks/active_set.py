@@ -73,19 +73,19 @@ class _Lines:
     ended: list[Ascent] = field(default_factory=list)  # took all steps of a phase and want a last look
     claims: list[tuple[Ascent, Tensor]] = field(default_factory=list)  # moved on; the images that seem to fool
 
-    def take(self, places: int) -> Ascent | None:
+    def take(self, wanted: int) -> Ascent | None:
         """Up to so many samples that can ascend."""
-        lacking = places - sum(map(len, self.ready))
+        lacking = wanted - sum(map(len, self.ready))
         if lacking > 0 and len(self.rows):
             # Some more than needed, since beginning a few at a time costs nearly as much as beginning many.
             count = max(lacking, self.slots // 4)
             self.ready.append(self.problem.begin(self.rows[:count], self.runs[:count]))
             self.rows, self.runs = self.rows[count:], self.runs[count:]
-        if not self.ready or places == 0:
+        if not self.ready or wanted == 0:
             return None
         ready = Ascent.join(self.ready)
-        self.ready = [ready.pick(slice(places, None))] if len(ready) > places else []
-        return ready if len(ready) <= places else ready.pick(slice(places))
+        self.ready = [ready.pick(slice(wanted, None))] if len(ready) > wanted else []
+        return ready if len(ready) <= wanted else ready.pick(slice(wanted))
 
 
 def climb_all(problem: Problem, rows: Tensor, slots: int) -> None:
@@ -131,20 +131,20 @@ def _move_on(problem: Problem, active: Ascent, lines: _Lines) -> Ascent | None:
         if not problem.leave:
             _confirmed(problem, *lines.claims.pop())
     leaves = finds if problem.leave else torch.zeros_like(finds)
-    places = (leaves | end).nonzero().squeeze(1)
-    if len(places) == 0:
+    vacant = (leaves | end).nonzero().squeeze(1)
+    if len(vacant) == 0:
         return active
     looked_at_last = end & ~leaves
     if bool(looked_at_last.any()):
         lines.ended.append(active.pick(looked_at_last))
-    arrivals = lines.take(len(places))
-    if len(places) == len(active):
+    arrivals = lines.take(len(vacant))
+    if len(vacant) == len(active):
         return arrivals
     taken = 0 if arrivals is None else len(arrivals)
     if arrivals is not None:
-        active.put(places[:taken], arrivals)
+        active.put(vacant[:taken], arrivals)
     staying = torch.ones_like(finds)
-    staying[places[taken:]] = False
+    staying[vacant[taken:]] = False
     return active.pick(staying)
 
 
@@ -259,8 +259,8 @@ def _end_run(problem: Problem, ascent: Ascent, lines: _Lines) -> None:
     if problem.best:
         better = ascent.loss_best > found.loss[rows]
         found.loss[rows[better]] = ascent.loss_best[better]
-        places = rows[better].to(found.x_adv.device)
-        found.x_adv[places] = ascent.x_best[better].to(found.x_adv.device)
+        better_rows = rows[better].to(found.x_adv.device)
+        found.x_adv[better_rows] = ascent.x_best[better].to(found.x_adv.device)
         found.fooled[rows[better]] = ascent.fools_best[better]
     again = ascent.run + 1 < problem.runs
     if not problem.best:

@@ -92,7 +92,7 @@ def apgd(
         precision: `"bf16"` takes the passes of the ascent in bfloat16; in evaluation a find counts only if it fools the
             model in full precision too, and its search goes on if it does not. Who is left standing was attacked with
             rounded gradients: for final numbers let an attack in full precision follow, see `strongest`.
-        ids: Sample ids, `(B,)`, from which (with `seed`) the random starts derive; without them the places in the batch
+        ids: Sample ids, `(B,)`, from which (with `seed`) the random starts derive; without them the rows of the batch
             serve, and in best-loss mode one generator seeded with `seed`.
         seed: Seed of the random starts.
         batch_size: Most images in the model at a time, by default all, and up to a quarter more where no gradient is
@@ -249,16 +249,19 @@ def _begin(
     run: Tensor,
 ) -> Ascent:
     """Samples at the start of a run, `(n,)` rows and runs."""
-    ball, places = BALLS[threat.norm], rows.to(x.device)
-    center = x[places].to(device)
+    ball = BALLS[threat.norm]
+    own_rows = rows.to(x.device)
+    center = x[own_rows].to(device)
     phase, eps = torch.zeros_like(rows), center.new_full((len(rows),), threat.eps)
     if start is not None:
-        point = ball.land(start[places.to(start.device)].to(device), center, eps)
+        point = ball.land(start[own_rows.to(start.device)].to(device), center, eps)
         return Ascent.begin(rows, run, phase, center, point, eps, threat.norm, given=True)
     if best_loss and ids is None:
         noise = _batch_noise(center, threat.norm, seed, int(run[0]))
     else:
-        noise = _sample_noises(places.cpu() if ids is None else ids[places.to(ids.device)].cpu(), run, x, threat, seed)
+        noise = _sample_noises(
+            own_rows.cpu() if ids is None else ids[own_rows.to(ids.device)].cpu(), run, x, threat, seed
+        )
     eps = eps * phases[0][0]
     point = ball.start(noise.to(device), center, eps)
     if len(phases) > 1:

@@ -67,7 +67,7 @@ def _checkpoints(steps: int) -> set[int]:
 class Ascent:
     """Samples on their way up: each field has one entry (or image) for each of them."""
 
-    rows: Tensor  # their places among the attacked images
+    rows: Tensor  # their rows among the attacked images
     run: Tensor  # which restart or target they are at
     phase: Tensor
     taken: Tensor  # steps taken in this phase
@@ -141,16 +141,16 @@ class Ascent:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def pick(self, places: Tensor | slice) -> "Ascent":
+    def pick(self, rows: Tensor | slice) -> "Ascent":
         """The samples that a mask, an index or a slice picks; the ascent itself where a mask picks all."""
-        if isinstance(places, Tensor) and places.dtype == torch.bool and bool(places.all()):
+        if isinstance(rows, Tensor) and rows.dtype == torch.bool and bool(rows.all()):
             return self
-        return Ascent(*(getattr(self, field.name)[places] for field in fields(self)))
+        return Ascent(*(getattr(self, field.name)[rows] for field in fields(self)))
 
-    def put(self, places: Tensor, other: "Ascent") -> None:
+    def put(self, rows: Tensor, other: "Ascent") -> None:
         """Overwrite the samples at an index."""
         for field in fields(self):
-            getattr(self, field.name)[places] = getattr(other, field.name)
+            getattr(self, field.name)[rows] = getattr(other, field.name)
 
     def see(self, loss: Tensor, fools: Tensor, gradient: Tensor) -> None:
         """Take in the loss and the gradient at `x`."""

@@ -56,7 +56,7 @@ def fab(
         restarts: Starts for each target; the first is the clean image.
         targets: How many of the strongest other classes are tried; fewer where there are fewer.
         block: Images attacked together; part of what the attack is, since they share random numbers.
-        ids: Sample ids, `(B,)`, that order the images; without them their places do.
+        ids: Sample ids, `(B,)`, that order the images; without them their indices do.
         seed: Seed of each block.
         batch_size: Taken for the clean check only.
         clean: Logits at `x`, `(B, K)`, where the caller has them and has checked the model.
@@ -97,7 +97,7 @@ def square(
         queries: Forward passes for each restart.
         restarts: Random starts.
         block: Images attacked together; part of what the attack is, since they share random numbers.
-        ids: Sample ids, `(B,)`, that order the images; without them their places do.
+        ids: Sample ids, `(B,)`, that order the images; without them their indices do.
         seed: Seed of each block.
         batch_size: Taken for the clean check only.
         clean: Logits at `x`, `(B, K)`, where the caller has them and has checked the model.

@@ -186,12 +186,12 @@ def in_units_of_255(constants: Constants) -> bool:
 
 
 def settled(
-    told: Constants | None, given: Constants | None, who: str, *, options: str = "--mean, --std"
+    own: Constants | None, given: Constants | None, who: str, *, options: str = "--mean, --std"
 ) -> Constants | None:
     """By what images are normalized: what a checkpoint says, else what the caller says; `None` where neither does.
 
     Args:
-        told: By the checkpoint. In units of 255, the caller has to say the same in units of 1.
+        own: What the checkpoint says. In units of 255, the caller has to say the same in units of 1.
         given: By the caller.
         who: The checkpoint, for the error.
         options: Where the caller says them, for the error.
@@ -201,16 +201,16 @@ def settled(
     """
     if given is not None:
         sound(given, "the normalization given")
-    if told is None or (given is not None and in_units_of_255(told) and _same(_scaled(told), given)):
+    if own is None or (given is not None and in_units_of_255(own) and _same(_scaled(own), given)):
         return given
-    sound(told, f"the normalization of {who}")
-    if given is not None and not _same(told, given):
+    sound(own, f"the normalization of {who}")
+    if given is not None and not _same(own, given):
         raise Mismatch(
-            f"{who} was trained with normalization mean {list(told.mean)} and std {list(told.std)}, not "
+            f"{who} was trained with normalization mean {list(own.mean)} and std {list(own.std)}, not "
             f"{list(given.mean)} and {list(given.std)}: leave mean and std out ({options})"
         )
-    _log.info("normalizing as %s says: mean %s, std %s", who, *map(list, told))
-    return told
+    _log.info("normalizing as %s says: mean %s, std %s", who, *map(list, own))
+    return own
 
 
 def _same(one: Constants, other: Constants) -> bool:

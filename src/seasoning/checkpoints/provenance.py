@@ -74,7 +74,7 @@ def soup_metadata(
 
 
 def ingredient_metadata(
-    constants: Constants, threats: Sequence[Threat], architecture: str, told: Mapping[str, Any]
+    constants: Constants, threats: Sequence[Threat], architecture: str, notes: Mapping[str, Any]
 ) -> dict[str, str]:
     """What an ingredient's file says of its making, as text under `"seasoning.ingredient"`.
 
@@ -82,10 +82,10 @@ def ingredient_metadata(
         constants: By what its network normalizes images; they go with the file, and from there into soups.
         threats: What it was made robust to; none for clean images.
         architecture: What `build_model` takes.
-        told: More to say, such as the name of its recipe and the epoch it is from.
+        notes: More to say, such as the name of its recipe and the epoch it is from.
     """
     about = {
-        **told,
+        **notes,
         "threat": str(threats[0]) if len(threats) == 1 else None,
         "threats": list(map(str, threats)),
         "architecture": architecture,
@@ -158,9 +158,9 @@ def said_beside(entries: Mapping[str, Any], where: str) -> Constants | None:
     try:
         ours = [json.loads(entries[key]) for key in _TOLD_BY if key in entries]
         plain = {key: _value(entries[key]) for key in Constants._fields if key in entries}
-        for told in (*ours, plain):
-            if all(key in told for key in Constants._fields):
-                return Constants(*(tuple(float(value) for value in told[key]) for key in Constants._fields))
+        for content in (*ours, plain):
+            if all(key in content for key in Constants._fields):
+                return Constants(*(tuple(float(value) for value in content[key]) for key in Constants._fields))
     except (ValueError, TypeError) as error:
         raise BadInput(
             f"{where} has metadata on normalization that cannot be read ({error}): expected lists"
@@ -190,10 +190,12 @@ def read_provenance(path: Path, count: int) -> Provenance:
     if text is None:
         raise BadInput(f"{path} holds no provenance: only soups written by this package can be verified")
     try:
-        told = json.loads(text)
-        marks, weights = (str(each) for each in told["ingredients"]), (float(each) for each in told["weights"])
-        constants = Constants(tuple(told["mean"]), tuple(told["std"])) if {"mean", "std"} <= told.keys() else None
-        provenance = Provenance(tuple(marks), tuple(weights), str(told.get("policy", "mix")), constants)
+        content = json.loads(text)
+        marks, weights = (str(each) for each in content["ingredients"]), (float(each) for each in content["weights"])
+        constants = (
+            Constants(tuple(content["mean"]), tuple(content["std"])) if {"mean", "std"} <= content.keys() else None
+        )
+        provenance = Provenance(tuple(marks), tuple(weights), str(content.get("policy", "mix")), constants)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(f"{path} holds a provenance that cannot be read ({error})") from error
     if len(provenance.ingredients) != count:

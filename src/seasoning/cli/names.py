@@ -1,4 +1,4 @@
-"""Names in the package's tables, so that an unknown one is told before torch is imported.
+"""Names in the package's tables, so that an unknown one is refused before torch is imported.
 
 The tables lie beside what they name; `tests/cli/test_names.py` holds these to them.
 """

@@ -38,8 +38,8 @@ def tree_listing(
     Raises:
         BadInput: no classes, a class without images, folders that are no classes, or none of the model's classes.
     """
-    told = (numbering.names, numbering.carried, recorded)
-    settled = any(names is not None and set(tree.folders) <= set(names) for names in told)
+    known = (numbering.names, numbering.carried, recorded)
+    settled = any(names is not None and set(tree.folders) <= set(names) for names in known)
     if not settled:
         require_classes(tree)
     by_class = class_folders(tree)

@@ -29,7 +29,7 @@ class PixelClassifier(nn.Module):
 
     The constants are no part of the state, so `network.state_dict()` has the architecture's own names. What
     `build_model` knows of the images is kept: the constants that it was `given`, their `channels`, their `image_size`
-    (height and width, where it was told or the network says it), and whether the network takes `any_size`.
+    (height and width, where it was given or the network says it), and whether the network takes `any_size`.
 
     Args:
         network: Normalized images to logits.

@@ -222,7 +222,7 @@ def _by_timm(tensors: State, network: nn.Module) -> State | None:
             adapted = adapt(dict(tensors), network)
         except TypeError:  # older ones take the checkpoint alone
             adapted = adapt(dict(tensors))
-    # A function for other checkpoints than this one may fail in any way; the misfit is told instead.
+    # A function for other checkpoints than this one may fail in any way; the misfit is reported instead.
     except Exception as error:
         _log.debug("timm does not adapt the checkpoint: %s", error)
         return None

@@ -157,12 +157,12 @@ def missing(results: Results) -> list[str]:
     record = results.record
     if record.answers is not None:
         return []
-    told = ["the end of the search: the choice and its final numbers"]
+    lacking = ["the end of the search: the choice and its final numbers"]
     if record.plan.strategy == "grid":
         for objective in _of_tables(record.objectives):
             there, space = len(results.candidates(objective.tasks)), len(points_of(record.plan, objective.ingredients))
-            told.append(f"soups measured for {objective.name!r} on the selection images: {there} of {space}")
-    return told
+            lacking.append(f"soups measured for {objective.name!r} on the selection images: {there} of {space}")
+    return lacking
 
 
 def _even(record: RunRecord, names: Sequence[str]) -> dict[str, tuple[float, ...]]:

@@ -220,8 +220,8 @@ def _commands(results: Results) -> dict[str, tuple[str, str, str]]:
 
 def _machines(results: Results) -> str:
     """Every device and set of versions that measured a block."""
-    told = [
+    sentences = [
         f"{header['device']}, {', '.join(f'{name} {version}' for name, version in header['versions'].items())}"
         for _, header in results.blocks
     ]
-    return "; ".join(dict.fromkeys(told))
+    return "; ".join(dict.fromkeys(sentences))

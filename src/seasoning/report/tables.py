@@ -152,9 +152,11 @@ def top_table(results: Results) -> Table:
         name: tied_ranks([choice.score.value for choice in choices])
         for name, choices in {"mean": singles, **top_specific(results)}.items()
     }
-    told = [f"{name} ({' and '.join(in_words(ranks) for ranks in groups)})" for name, groups in tied.items() if groups]
-    if told:
-        note += f" Ranks that share a score there, the most even mix first: {'; '.join(told)}."
+    sharing = [
+        f"{name} ({' and '.join(in_words(ranks) for ranks in groups)})" for name, groups in tied.items() if groups
+    ]
+    if sharing:
+        note += f" Ranks that share a score there, the most even mix first: {'; '.join(sharing)}."
     return Table("Top soups", note, [*results.clean, "mean"], rows, "top-soups")
 
 
