@@ -253,3 +253,9 @@ def test_a_measurement_is_read_from_the_store_once_at_most(tmp_path: Path, monke
         assert read.keys() <= set(finished)
         known = board(Results(opened))
     assert len(known.weights) == 4 + 4 * 10 + sum(tuple(row) == (0.25,) * 4 for row in known.weights)
+
+
+def test_runs_in_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    stores = [made_run(tmp_path / place / "run", threats=(), grid=1) for place in ("one", "two")]
+    _, tables = write_report(stores[0], tmp_path / "out", beside=stores[1:])
+    assert all(f"{store.parent}: no threats" in tables for store in stores)

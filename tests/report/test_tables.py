@@ -19,10 +19,9 @@ from seasoning.report import (
     union_soup,
 )
 from seasoning.report.contenders import missing, tied_ranks, top_specific
-from seasoning.report.costs import cost_tables, joint_training, spent
-from seasoning.report.formats import FORMATS, comma_separated, latex, markdown, terminal
+from seasoning.report.formats import FORMATS
 from seasoning.report.published import COLUMNS, published_tables
-from seasoning.report.tables import Grid, Table, percent, points, side_by_side, spoken_weights, top_table
+from seasoning.report.tables import percent, points, side_by_side, spoken_weights, top_table
 from seasoning.report.write import soups_table, tables_of
 from seasoning.selection import Entry, shown_best
 from seasoning.statistics import Estimate
@@ -283,65 +282,6 @@ def test_a_clear_winner_is_bold_in_every_column_and_a_doubtful_one_nowhere(tmp_p
     assert not any(row.best for row in shifts_table(Results(Store(alike))).rows)
 
 
-# As text.
-
-
-def table() -> Table:
-    cells: list[Estimate | None] = [Estimate(0.5, 0.4, 0.6, 100), None]
-    rows = [
-        Row("one_a", 1, cells, best=(0,), group="first"),
-        Row(
-            "several", 3, [Estimate(0.25, 0.2, 0.3, 100), Estimate(0.3, 0.2, 0.4, 100)], one_model=False, group="first"
-        ),
-    ]
-    return Table("Title", "A note, 95 %.", ["clean", "mean"], rows, "name")
-
-
-def test_markdown_shows_value_interval_and_best() -> None:
-    assert markdown(table()).splitlines() == [
-        "**Title.** A note, 95 %.",
-        "",
-        "| model | # FP | clean | mean |",
-        "| --- | ---: | ---: | ---: |",
-        "| *first* |  |  |  |",
-        "| one_a | ×1 | **50.0** [40.0, 60.0] | – |",
-        "| several | ×3 | 25.0 [20.0, 30.0] | (30.0) [20.0, 40.0] |",
-    ]
-
-
-def test_names_with_bars_and_commas_stay_one_cell() -> None:
-    named = table()._replace(columns=["a|b", "mean"])
-    assert markdown(named).splitlines()[2] == "| model | # FP | a\\|b | mean |"
-    grid = Grid("Title", "", ["soup", "count"], [["0.5 a,b + 0.5 c", "1,234,567"], ["1,2", "12"]], "name")
-    assert comma_separated(grid).splitlines() == ["soup,count", '"0.5 a,b + 0.5 c",1234567', '"1,2",12']
-
-
-def test_latex_escapes_and_uses_booktabs() -> None:
-    text = latex(table())
-    assert "\\toprule" in text
-    assert "\\caption{Title. A note, 95 \\%.}" in text
-    assert "\\textit{first}" in text
-    assert "one\\_a & $\\times$1 & \\textbf{50.0} {\\scriptsize [40.0, 60.0]} & -- \\\\" in text
-    assert text.count("{") == text.count("}")
-
-
-def test_csv_has_a_line_for_every_number() -> None:
-    assert comma_separated(table()).splitlines() == [
-        "group,model,passes,column,value,low,high,n,one_model,best",
-        "first,one_a,1,clean,0.5,0.4,0.6,100,1,1",
-        "first,several,3,clean,0.25,0.2,0.3,100,1,0",
-        "first,several,3,mean,0.3,0.2,0.4,100,0,0",
-    ]
-
-
-def test_the_terminal_has_the_interval_below() -> None:
-    lines = terminal(table()).splitlines()
-    assert lines[0] == "Title"
-    assert lines[3].split() == ["one_a", "x1", "*50.0", "–"]
-    assert lines[4].split() == ["40-60"]
-    assert len({len(line) for line in lines[1:2] + lines[3:4]}) == 1
-
-
 def test_every_table_has_every_format(made: Results) -> None:
     for each in tables_of(made, published=True):
         for _, write in FORMATS.values():
@@ -358,7 +298,7 @@ def test_all_soups_are_counted(made: Results) -> None:
     assert int(row[-1]) == metrics.union_column(*[one.outcomes[each] for each in tasks])[1].sum()
 
 
-# Beside the paper, and what it cost.
+# Beside the paper.
 
 
 def test_published_means_are_those_of_their_columns(made: Results) -> None:
@@ -379,39 +319,3 @@ def test_published_rows_stand_above_ones_own_of_the_same_columns(tmp_path: Path)
     assert own.cells[index] == next(row for row in shifts_table(results).rows if row.name == "single soup").cells[1]
     assert own.cells[COLUMNS.index("IN")] is None
     assert own.cells[-1] is None
-
-
-def test_costs_add_up(made: Results) -> None:
-    stages = spent(made)
-    assert sum(each.gradients for each in stages.values()) == 10 * len(made.blocks)
-    assert {asked.data.split("/")[1] for asked, _ in made.blocks} == {"selection", "test"}
-    assert joint_training(made) is None
-    rows = cost_tables(made)[0].rows
-    assert rows[0] == ["training m0", *["not recorded"] * 3]
-    assert len(cost_tables(made)) == 1
-
-
-def test_screening_costs_what_it_cost(tmp_path: Path) -> None:
-    path = made_run(tmp_path, grid=2)
-    before = spent(Results(Store(path)))["selection"]
-    with Store(path) as store:
-        record = read_record(store)
-        assert record is not None
-        made = Made(store, record, random_right)
-        add(made, (0.3, 0.7, 0.0), "selection", "made@l2:0.5", attack="fewer steps", precision="bf16")
-        add(made, (0.3, 0.7, 0.0), "selection", "made", rows=5)
-        # Another search in the folder.
-        add(made, (0.3, 0.7, 0.0), "selection", "made", samples="other images")
-        add(made, (0.3, 0.7, 0.0), "selection", "made", smoke=True)
-        after = spent(Results(store))["selection"]
-    assert (after.gradients - before.gradients, after.forwards - before.forwards) == (20, 40)
-
-
-def test_soups_are_weighed_against_joint_trainings(tmp_path: Path) -> None:
-    results = Results(Store(made_run(tmp_path, gradients=1000)))
-    # Three robust ingredients, the first of them the base: two fine-tunes, and the base's own threat as long.
-    assert joint_training(results) == 3000
-    table = cost_tables(results)[1]
-    searched = spent(results)["selection"].gradients
-    assert table.rows[0][1:3] == [f"{3000 + searched:,}", "4,000"]
-    assert table.rows[2][2] == "31,000"
