@@ -23,6 +23,12 @@ torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def same_chance() -> None:
+    """Every test draws the same numbers, alone, in any order and in any process."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def digits() -> dict[str, Samples]:
     """Small parts of the digits: enough to learn from in seconds."""

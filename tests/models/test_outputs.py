@@ -118,5 +118,5 @@ def test_a_file_of_a_network_in_float64_is_measured(tmp_path: Path) -> None:
     model = build_model(f"{tmp_path / 'net.py'}:make", num_classes=3)
     x = torch.rand(6, 3, 2, 2)
     samples = Samples("made", torch.arange(6), x, model(x).argmax(1), 3)
-    found = evaluate(model, samples, attack=partial(apgd, steps=2), threat=Threat("l2", 3.0))
+    found = evaluate(model, samples, attack=partial(apgd, steps=2), threat=Threat("l2", 1.0))
     assert (found.clean == found.labels).all()
