@@ -1,4 +1,6 @@
+import io
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,3 +145,44 @@ def test_the_file_is_plain_sqlite(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "a.sqlite")
     assert connection.execute("SELECT samples FROM block").fetchall() == [(2,)]
     connection.close()
+
+
+def test_blocks_of_an_earlier_version_are_read_with_those_of_today(tmp_path: Path) -> None:
+    old, new = outcomes(labels=[3, 4], clean=[3, 0], ids=[9, 5]), outcomes(labels=[1], clean=[1], ids=[7])
+    archive = io.BytesIO()
+    np.savez_compressed(archive, allow_pickle=False, **old.columns())
+    with Store(tmp_path / "a.sqlite") as store:
+        store.add(ASKED, 3, old, HEADER)
+        replaced(tmp_path / "a.sqlite", archive.getvalue())
+        store.add(ASKED, 3, new, HEADER)
+        whole = store.outcomes(ASKED)
+        few = store.columns(ASKED, ("labels",))
+    assert whole is not None
+    assert whole.ids.tolist() == [5, 7, 9]
+    assert whole.labels.tolist() == [4, 1, 3]
+    assert few is not None
+    assert {name: column.tolist() for name, column in few.items()} == {"ids": [5, 7, 9], "labels": [4, 1, 3]}
+
+
+@pytest.mark.parametrize("kind", ["a flipped bit", "cut short", "an archive cut short", "objects"])
+def test_a_damaged_block_is_refused(tmp_path: Path, kind: str) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, ids=np.array([{"a": 1}], dtype=object))
+    with Store(tmp_path / "a.sqlite") as store:
+        store.add(ASKED, 2, outcomes(labels=[3, 4], clean=[3, 0], ids=[9, 5]), HEADER)
+        (blob,) = store._connection.execute("SELECT outcomes FROM block").fetchone()
+        bad = {
+            "a flipped bit": blob[:-6] + bytes([blob[-6] ^ 4]) + blob[-5:],
+            "cut short": blob[:-1],
+            "an archive cut short": buffer.getvalue()[:-30],
+            "objects": buffer.getvalue(),
+        }[kind]
+        replaced(tmp_path / "a.sqlite", bad)
+        with pytest.raises(BadInput, match="a block of outcomes is damaged"):
+            store.outcomes(ASKED)
+
+
+def replaced(path: Path, blob: bytes) -> None:
+    """Write other bytes into the only block of a store."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE block SET outcomes = ?", (blob,))

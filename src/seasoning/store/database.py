@@ -7,12 +7,10 @@ store knows is never measured again.
 import io
 import json
 import sqlite3
-import struct
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, fields
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -176,45 +174,38 @@ class Store:
 
 
 def _pack(outcomes: Outcomes) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **outcomes.columns())
-    return buffer.getvalue()
+    """A block as bytes: a line of JSON with name, type and shape of every column, then the columns; compressed."""
+    columns = {name: np.ascontiguousarray(column) for name, column in outcomes.columns().items()}
+    heading = {name: (column.dtype.str, column.shape) for name, column in columns.items()}
+    return zlib.compress(b"".join([json.dumps(heading).encode() + b"\n", *(c.tobytes() for c in columns.values())]))
 
 
 def _unpack(blob: bytes, names: Collection[str] | None) -> dict[str, NDArray[Any]]:
     """The columns of a block, or some of them with the ids."""
-    with zipfile.ZipFile(io.BytesIO(blob)) as archive:
-        files = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-    if not _NEEDED <= files.keys() <= _POSSIBLE:
+    columns = _archived(blob) if blob.startswith(b"PK") else _written(blob)
+    if not _NEEDED <= columns.keys() <= _POSSIBLE:
         raise BadInput("the store was written by another version of seasoning: choose another folder")
-    wanted = files if names is None else files.keys() & {"ids", *names}
-    return {name: _array(_content(blob, files[name])) for name in wanted}
+    return columns if names is None else {name: columns[name] for name in columns.keys() & {"ids", *names}}
 
 
-def _content(blob: bytes, info: zipfile.ZipInfo) -> bytes:
-    """A file of an archive. On files as small, `ZipFile.read` and `numpy.load` take several times as long."""
-    names, extra = struct.unpack_from("<HH", blob, info.header_offset + 26)
-    start = info.header_offset + 30 + names + extra
-    content = zlib.decompress(blob[start : start + info.compress_size], -zlib.MAX_WBITS)
-    if zlib.crc32(content) != info.CRC:
-        raise BadInput(f"a block of outcomes is damaged ({info.filename}): choose another folder")
-    return content
+def _written(blob: bytes) -> dict[str, NDArray[Any]]:
+    """The columns that `_pack` wrote."""
+    try:
+        line, _, content = zlib.decompress(blob).partition(b"\n")
+    except zlib.error as error:
+        raise BadInput(f"a block of outcomes is damaged ({error}): choose another folder") from error
+    columns: dict[str, NDArray[Any]] = {}
+    start = 0
+    for name, (kind, shape) in json.loads(line).items():
+        columns[name] = np.ndarray(shape, kind, content, start)
+        start += columns[name].nbytes
+    return columns
 
 
-def _array(content: bytes) -> NDArray[Any]:
-    """The array in a file of NumPy's format."""
-    start = 10 + int.from_bytes(content[8:10], "little")
-    shape, by_column, kind = _header_of(content[:start])
-    return np.ndarray(shape, kind, content, start, order="F" if by_column else "C")
-
-
-@lru_cache(maxsize=1024)
-def _header_of(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether it is written column by column, and type."""
-    stream = io.BytesIO(content)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise BadInput("the store was written by another version of NumPy: read it with that one")
-    shape, by_column, kind = np.lib.format.read_array_header_1_0(stream)
-    if kind.hasobject:
-        raise BadInput("the store holds an array of Python objects, which none of seasoning does: it is damaged")
-    return shape, by_column, kind
+def _archived(blob: bytes) -> dict[str, NDArray[Any]]:
+    """The columns of a block that an earlier version wrote, as an archive of NumPy's."""
+    try:
+        with np.load(io.BytesIO(blob)) as archive:
+            return dict(archive)
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise BadInput(f"a block of outcomes is damaged ({error}): choose another folder") from error
