@@ -141,7 +141,7 @@ def test_every_field_of_the_answers_comes_back_as_it_was(tmp_path: Path) -> None
     assert isinstance(first.soup, Path)
     assert isinstance(first.rival, Rival)
     assert first.rival.difference == Estimate(0.1, -0.05, 0.25, 60)
-    assert first.objective.limits[0].told == ("c",)
+    assert first.objective.limits[0].names == ("c",)
     assert back.answers[1].chosen[0].judged.complement is None
     assert back.begun == record()
 

@@ -28,7 +28,7 @@ from seasoning.attacks.outputs import checked_logits, in_bf16
 from seasoning.errors import BadInput, UnknownName
 from seasoning.geometry import BALLS, distance
 from seasoning.losses import ATTACK_LOSSES, AttackLoss
-from seasoning.noise import sample_noise
+from seasoning.noise import derived_seed, sample_noise
 from seasoning.threat import Norm, Threat
 
 
@@ -37,9 +37,8 @@ __all__ = ["LOSSES", "PRECISIONS", "apgd"]
 LOSSES = tuple(ATTACK_LOSSES)
 PRECISIONS = ("full", "bf16")
 _MOST_TARGETS = 9
-_GOLDEN = 0x9E3779B97F4A7C15
 
-# Radii for l_1 in evaluation: (multiple of eps, share of the steps). The decreasing ones are those of Mind the box,
+# Radii for l_1 in evaluation: (multiple of eps, fraction of the steps). The decreasing ones are those of Mind the box,
 # section 4; before them comes a first try inside the threat, where fooled samples may leave: see docs/design/007.
 _L1_PHASES = ((1.0, 0.2), (3.0, 0.2), (2.0, 0.2), (1.0, 0.4))
 
@@ -68,7 +67,7 @@ def apgd(
     """Attack images with AutoPGD.
 
     Evaluation (the default) forces evaluation mode, checks the model, attacks only the samples that are classified
-    correctly, and stops at the first fooling point of each; the place of a fooled sample is taken by one that waits.
+    correctly, and stops at the first fooling point of each; one that waits replaces a fooled sample.
     With `best_loss=True`, for training, the model's mode is left alone, every sample takes all steps, and the point of
     highest loss comes back.
 
@@ -231,7 +230,7 @@ def _score(
 
 def _phases(steps: int) -> Sequence[tuple[float, int]]:
     """Multiples of eps and their numbers of steps, which sum to `steps`; phases without steps fall away."""
-    early = [(multiple, int(share * steps)) for multiple, share in _L1_PHASES[:-1]]
+    early = [(multiple, int(fraction * steps)) for multiple, fraction in _L1_PHASES[:-1]]
     left = steps - sum(count for _, count in early)
     return [(multiple, count) for multiple, count in early if count] + [(1.0, left)]
 
@@ -289,7 +288,7 @@ def _sample_noises(ids: Tensor, run: Tensor, x: Tensor, threat: Threat, seed: in
 def _batch_noise(x: Tensor, norm: Norm, seed: int, run: int) -> Tensor:
     """The same from one generator for the whole batch, as training takes it."""
     # Far apart, so that a restart never repeats the start of another step of training.
-    generator = torch.Generator(x.device).manual_seed((seed + run * _GOLDEN) % (1 << 63))
+    generator = torch.Generator(x.device).manual_seed(derived_seed(seed, run))
     if BALLS[norm].noise == "uniform":
         return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) * 2 - 1
     return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)

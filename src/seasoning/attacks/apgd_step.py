@@ -57,10 +57,10 @@ class Schedule(NamedTuple):
 
 def _checkpoints(steps: int) -> set[int]:
     """Steps w_j = ceil(p_j n) after which the step size is reconsidered; p_j in whole percents, so exact."""
-    shares = [0, 22]
-    while shares[-1] < 100:
-        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 3, 6))
-    return {-(-share * steps // 100) for share in shares[1:]}
+    percents = [0, 22]
+    while percents[-1] < 100:
+        percents.append(percents[-1] + max(percents[-1] - percents[-2] - 3, 6))
+    return {-(-percent * steps // 100) for percent in percents[1:]}
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ class Ascent:
     rises: Tensor
     halved: Tensor
     loss_checked: Tensor
-    # l_1: share of the entries that a step moves, and share moved by the best perturbation at the last check
+    # l_1: fraction of the entries that a step moves, and fraction moved by the best perturbation at the last check
     density: Tensor
     support: Tensor
 

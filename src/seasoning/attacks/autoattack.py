@@ -202,9 +202,9 @@ def _attack_block(
     found.loss[won] = -margin(logits, labels)[holds].to(x.device)
     found.distance[won] = away[holds].to(x.device)
     for column, total in ((found.forwards, counted.forwards), (found.gradients, counted.gradients)):
-        share = torch.full_like(rows, total // len(rows))
-        share[: total % len(rows)] += 1
-        column[rows] += share
+        calls = torch.full_like(rows, total // len(rows))
+        calls[: total % len(rows)] += 1
+        column[rows] += calls
 
 
 def require_package(module: str = "square") -> Any:

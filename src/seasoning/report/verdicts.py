@@ -58,13 +58,13 @@ def notes(answer: Answer) -> list[str]:
         if ranks[0] > 1:
             parts.append(f"Soups {in_words(ranks)} share a score there; the most even mix goes first.")
     for limit in answer.objective.limits:
-        parts.append(f"Limit: {' and '.join(limit.told)} at least {100 * limit.least:g} %.")
+        parts.append(f"Limit: {' and '.join(limit.names)} at least {100 * limit.least:g} %.")
     best = answer.chosen[0]
     for limit, kept in zip(answer.objective.limits, best.limits, strict=True):
         held_out = _NONE_LEFT if kept.complement is None else percent(kept.complement)
         parts.append(
             f"The best soup has {percent(kept.selection)} % there, on held-out images {held_out} "
-            f"({' and '.join(limit.told)})."
+            f"({' and '.join(limit.names)})."
         )
     if best.screened is not None and best.same is not None:
         gap = 100 * (best.screened.value - best.same.value)

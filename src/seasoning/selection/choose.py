@@ -57,7 +57,7 @@ def choose(candidates: Sequence[Candidate], objective: SearchObjective, top: int
     kept = [soup for soup in candidates if objective.feasible(soup.outcomes)]
     if not kept:
         nearest = max(scores, key=scores.__getitem__)
-        wanted = " and ".join(f"{' and '.join(limit.told)} at least {limit.least:g}" for limit in objective.limits)
+        wanted = " and ".join(f"{' and '.join(limit.names)} at least {limit.least:g}" for limit in objective.limits)
         raise BadInput(
             f"objective {objective.name!r}: none of {len(candidates)} soups has {wanted} on the selection points; the "
             f"nearest, {nearest}, lacks {-scores[nearest]:.3f}: lower the limit, or search with a finer step"

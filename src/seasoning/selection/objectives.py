@@ -48,16 +48,16 @@ class Limit(NamedTuple):
         return (self.tasks, *self.more)
 
     @property
-    def told(self) -> tuple[str, ...]:
-        """What it is about, in names."""
+    def names(self) -> tuple[str, ...]:
+        """The tasks by name; a data set of many parts has one name."""
         return (self.name,) if self.name else self.tasks
 
     def objective(self) -> "SearchObjective":
         """The score that it limits."""
         terms = tuple(Term(tasks, 1 / len(self.parts)) for tasks in self.parts)
-        return SearchObjective(" and ".join(self.told), terms)
+        return SearchObjective(" and ".join(self.names), terms)
 
-    def share(self, outcomes: Measured) -> float:
+    def value(self, outcomes: Measured) -> float:
         """The fraction that it limits."""
         return sum(_fraction(tasks, outcomes) for tasks in self.parts) / len(self.parts)
 
@@ -104,14 +104,14 @@ class SearchObjective:
 
     def score(self, outcomes: Measured) -> float:
         """The weighted sum of the terms; where a limit is missed, minus what is lacking, so below every other soup."""
-        lacking = sum(max(0.0, limit.least - limit.share(outcomes)) for limit in self.limits)
+        lacking = sum(max(0.0, limit.least - limit.value(outcomes)) for limit in self.limits)
         if lacking > 0:
             return -lacking
         return sum(term.weight * _fraction(term.tasks, outcomes) for term in self.terms)
 
     def feasible(self, outcomes: Measured) -> bool:
         """Whether a soup keeps to the limits on these samples."""
-        return all(limit.share(outcomes) >= limit.least for limit in self.limits)
+        return all(limit.value(outcomes) >= limit.least for limit in self.limits)
 
     def shortfall(self, outcomes: Measured) -> float:
         """By how many standard errors the limits are missed, 0 where none is."""
