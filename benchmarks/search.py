@@ -24,7 +24,8 @@ from rich.progress import track
 from scipy import stats
 
 from seasoning.attacks import suite_attack
-from seasoning.checkpoints.load import fingerprint, load_ingredient
+from seasoning.checkpoints.fingerprints import fingerprint
+from seasoning.checkpoints.load import load_ingredient
 from seasoning.data import SHIFTS, apply_shift, load_source, split_samples
 from seasoning.evaluation.measure import measure
 from seasoning.models import build_model

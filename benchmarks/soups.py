@@ -16,6 +16,7 @@ are of real architectures with random parameters; above ten, they are hard links
 
 import argparse
 import gc
+import importlib
 import multiprocessing
 import os
 import tempfile
@@ -30,11 +31,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from seasoning.checkpoints.fingerprints import UNKNOWN
 from seasoning.soup.mix import mix_into
 from seasoning.soup.mix_files import mix_files
-from seasoning.soup.open_files import OpenIngredient
 
 
+MIXING = importlib.import_module("seasoning.soup.mix_files")
 MODELS = {"resnet50": "ResNet-50", "vit_base_patch16_224": "ViT-B/16"}
 DISTINCT = 10
 REFERENCE = "model-soups"
@@ -57,14 +59,20 @@ def read_once(paths: Sequence[Path], out: Path) -> None:
                 pass
 
 
-def ours(paths: Sequence[Path], out: Path) -> None:
+def ours_again(paths: Sequence[Path], out: Path) -> None:
+    """Of files whose fingerprints are remembered."""
     mix_files(paths, uniform(paths), out, overwrite=True)
 
 
-def ours_without_fingerprints(paths: Sequence[Path], out: Path) -> None:
+def ours(paths: Sequence[Path], out: Path) -> None:
     # In a process of its own, so nobody else notices.
-    OpenIngredient.fingerprint = lambda ingredient: "0" * 64  # type: ignore
-    ours(paths, out)
+    vars(MIXING)["recall"] = lambda identity: None
+    ours_again(paths, out)
+
+
+def ours_without_fingerprints(paths: Sequence[Path], out: Path) -> None:
+    vars(MIXING)["recall"] = lambda identity: UNKNOWN
+    ours_again(paths, out)
 
 
 def by_model_soups(paths: Sequence[Path], out: Path, load: Callable[[Path], Mapping[str, Tensor]]) -> None:
@@ -115,6 +123,7 @@ def contenders(form: str) -> dict[str, tuple[str, Run]]:
         "read once (the limit)": (form, read_once),
         "ours, without fingerprints": (form, ours_without_fingerprints),
         "ours": (form, ours),
+        "ours, files hashed before": (form, ours_again),
         REFERENCE: ("pt", partial(by_model_soups, load=from_torch)),
     }
     if form != "pt":
@@ -162,6 +171,8 @@ def write_checkpoints(folder: Path, architecture: str, count: int) -> None:
     for number in range(DISTINCT, count):
         for form in ("pt", "safetensors"):
             (folder / f"{number}.{form}").hardlink_to(folder / f"{number % DISTINCT}.{form}")
+    for file in folder.iterdir():
+        os.utime(file, (file.stat().st_atime, file.stat().st_mtime - 60))  # long enough ago to be remembered
     # What is yet to reach the disk would do so while the first rounds run.
     os.sync()
 
@@ -260,6 +271,7 @@ def main() -> None:
     parser.add_argument("--counts", nargs="+", type=int, default=[2, 4, 10, 50], metavar="K")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(dir=arguments.folder)
     # Before any work of torch: a process that has started threads cannot be forked safely.
     torch.set_num_threads(1)
     for architecture in arguments.models:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from seasoning.checkpoints.constants import Constants
+from seasoning.checkpoints.fingerprints import fingerprint
 from seasoning.checkpoints.ingredients import load_ingredients
-from seasoning.checkpoints.load import fingerprint, load_ingredient, save_state
+from seasoning.checkpoints.load import load_ingredient, save_state
 from seasoning.errors import Mismatch
 from seasoning.models import build_model
 from seasoning.soup import check_mixable, mix, mix_files, verify_soup

@@ -9,15 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seasoning.checkpoints.load import (
-    State,
-    TensorBytes,
-    fingerprint,
-    load_ingredient,
-    locate,
-    read_metadata,
-    save_state,
-)
+from seasoning.checkpoints.fingerprints import fingerprint
+from seasoning.checkpoints.load import State, TensorBytes, load_ingredient, locate, read_metadata, save_state
 from seasoning.errors import BadInput, UnknownName
 
 

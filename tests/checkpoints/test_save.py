@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from seasoning.checkpoints.load import TensorBytes, fingerprint, locate, read_metadata
+from seasoning.checkpoints.fingerprints import fingerprint
+from seasoning.checkpoints.load import TensorBytes, locate, read_metadata
 from seasoning.checkpoints.save import save_state, write_state, written_order
 from seasoning.errors import SeasoningError
 

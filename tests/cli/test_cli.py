@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seasoning.checkpoints.load import fingerprint, load_ingredient, save_state
+from seasoning.checkpoints.fingerprints import fingerprint
+from seasoning.checkpoints.load import load_ingredient, save_state
 from seasoning.soup import check_mixable
 from tests.command_line import in_a_process, seasoning
 from tests.data.trees import GREY, save_coded

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seasoning.checkpoints.load import fingerprint, load_ingredient
+from seasoning.checkpoints.fingerprints import fingerprint
+from seasoning.checkpoints.load import load_ingredient
 from seasoning.commands.demo import DemoSpec, demo_spec, run_demo
 from seasoning.config.run_record import write_request
 from seasoning.data import SHIFTS

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from seasoning.checkpoints.load import fingerprint, load_ingredient, save_state
+from seasoning.checkpoints.fingerprints import fingerprint
+from seasoning.checkpoints.load import load_ingredient, save_state
 from seasoning.commands.search import check_plan, run_plan
 from seasoning.commands.search_cost import SearchCost
 from seasoning.config.base import resolve

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seasoning.checkpoints.load import fingerprint, load_ingredient, save_state
+from seasoning.checkpoints.fingerprints import fingerprint
+from seasoning.checkpoints.load import load_ingredient, save_state
 from seasoning.cli.search import _print_answer
 from seasoning.config.run_record import read_record
 from seasoning.config.search import make_plan

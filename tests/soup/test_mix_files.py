@@ -13,7 +13,8 @@ from torch import Tensor
 
 import seasoning
 from seasoning.checkpoints.constants import Constants
-from seasoning.checkpoints.load import fingerprint, load_ingredient, read_metadata, save_state
+from seasoning.checkpoints.fingerprints import fingerprint
+from seasoning.checkpoints.load import load_ingredient, read_metadata, save_state
 from seasoning.checkpoints.provenance import soup_metadata
 from seasoning.errors import BadInput, Mismatch, SeasoningError
 from seasoning.soup.mix import mix
@@ -245,12 +246,11 @@ def test_damaged_files_are_named_and_nothing_is_left(tmp_path: Path, form: str) 
 def test_a_file_that_shrinks_meanwhile_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = written(tmp_path, 2)
 
-    def shrink(ingredient: object) -> str:
+    def shrink(ingredient: object) -> None:
         for path in paths:
             os.truncate(path, 900)
-        return "0" * 64
 
-    monkeypatch.setattr(OpenIngredient, "fingerprint", shrink)
+    monkeypatch.setattr(OpenIngredient, "hash_reads", shrink)
     with pytest.raises(BadInput, match=r"0\.file became shorter"):
         mix_files(paths, (0.5, 0.5), tmp_path / "soup.safetensors")
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from seasoning.checkpoints.constants import Constants
-from seasoning.checkpoints.load import fingerprint, load_ingredient, read_metadata, save_state
+from seasoning.checkpoints.fingerprints import fingerprint
+from seasoning.checkpoints.load import load_ingredient, read_metadata, save_state
 from seasoning.checkpoints.provenance import soup_metadata
 from seasoning.commands.mix import make_soup
 from seasoning.models import build_model

@@ -1,10 +1,9 @@
-"""Parameters on disk: read by content, lazily and without running code; named by their bytes."""
+"""Parameters on disk: read by content, lazily and without running code."""
 
-import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from seasoning.checkpoints.contents import parameters, tidied
 from seasoning.checkpoints.hub import PREFIXES, pretrained, published
 from seasoning.checkpoints.offsets import TensorBytes, located_in_zip
 from seasoning.checkpoints.pickles import read_pickle
-from seasoning.checkpoints.save import TYPES, State, as_bytes, save_state
+from seasoning.checkpoints.save import TYPES, State, save_state
 from seasoning.errors import BadInput, nearest
 
 
@@ -27,8 +26,6 @@ __all__ = [
     "Located",
     "State",
     "TensorBytes",
-    "fingerprint",
-    "fingerprint_of",
     "form_of",
     "is_there",
     "load_ingredient",
@@ -325,23 +322,3 @@ def _without_prefixes(names: Mapping[str, str], path: Path) -> Mapping[str, str]
             _log.info("%s: taking %r off every name", path, prefix)
             return _without_prefixes({name.removeprefix(prefix): given for name, given in names.items()}, path)
     return names
-
-
-def fingerprint(state: State) -> str:
-    """SHA-256 over names, types, shapes and bytes of all tensors, independent of their order and of the file's form."""
-    return fingerprint_of(state, lambda name: [as_bytes(state[name])])
-
-
-def fingerprint_of(like: State, parts: Callable[[str], Iterable[memoryview]]) -> str:
-    """The fingerprint of tensors whose bytes come in parts.
-
-    Args:
-        like: Names, types and shapes; values are not read, so tensors may be on the meta device.
-        parts: Name to the bytes of that tensor, one part after the other.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(like):
-        digest.update(f"{name} {like[name].dtype} {tuple(like[name].shape)}\n".encode())
-        for part in parts(name):
-            digest.update(part)
-    return digest.hexdigest()

@@ -3,7 +3,7 @@
 import errno
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -39,7 +39,14 @@ def save_state(state: State, path: Path, metadata: Mapping[str, str]) -> None:
     write_state(state, (state[name] for name in written_order(state)), path, metadata)
 
 
-def write_state(like: State, parts: Iterable[Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+def write_state(
+    like: State,
+    parts: Iterable[Tensor],
+    path: Path,
+    metadata: Mapping[str, str],
+    *,
+    afterwards: Callable[[], Mapping[str, str]] | None = None,
+) -> None:
     """Write a safetensors file from tensors that come one after the other, completely or not at all.
 
     Args:
@@ -48,11 +55,12 @@ def write_state(like: State, parts: Iterable[Tensor], path: Path, metadata: Mapp
             Each part is written before the next is asked for.
         path: The file; replaced if it exists.
         metadata: Text by name.
+        afterwards: Asked for the metadata in its stead when all parts are written; as long as `metadata`.
 
     Raises:
         BadInput: a type that safetensors has not, or metadata that is no text.
         SeasoningError: the disk is full, or the file cannot be written for another reason of the system.
-        ValueError: the parts have not as many bytes as the tensors.
+        ValueError: the parts have not as many bytes as the tensors, or the metadata changed its length.
     """
     header = _header(like, metadata)
     size = sum(tensor.nbytes for tensor in like.values())
@@ -64,6 +72,12 @@ def write_state(like: State, parts: Iterable[Tensor], path: Path, metadata: Mapp
                 written += file.write(as_bytes(part))
             if written != size:
                 raise ValueError(f"{written} bytes for tensors of {size}")
+            if afterwards is not None:
+                final = _header(like, afterwards())
+                if len(final) != len(header):
+                    raise ValueError(f"{len(final)} bytes for a header of {len(header)}")
+                file.seek(0)
+                file.write(final)
     except OSError as error:
         raise SeasoningError(_unwritten(path, len(header) + size, error)) from error
 

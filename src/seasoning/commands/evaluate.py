@@ -13,7 +13,8 @@ from seasoning import metrics, statistics
 from seasoning.attacks import Attack, suite_attack
 from seasoning.attacks.checks import check_threat
 from seasoning.checkpoints.constants import Constants, settled
-from seasoning.checkpoints.load import fingerprint, is_there, load_ingredient, parted
+from seasoning.checkpoints.fingerprints import fingerprint
+from seasoning.checkpoints.load import is_there, load_ingredient, parted
 from seasoning.checkpoints.provenance import constants_of, images_used
 from seasoning.commands.data import build_for, carried_names, seen_by, speaks_of, view_of
 from seasoning.config.evaluate import EvaluateSpec

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from seasoning.checkpoints.fingerprints import fingerprint
 from seasoning.checkpoints.ingredients import load_ingredients
-from seasoning.checkpoints.load import fingerprint
 from seasoning.checkpoints.provenance import soup_metadata
 from seasoning.checkpoints.save import save_state
 from seasoning.commands.data import network_for, training_images

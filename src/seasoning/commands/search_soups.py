@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from seasoning.attacks import Attack, suite_attack
 from seasoning.checkpoints.constants import Constants, agreed, settled
+from seasoning.checkpoints.fingerprints import fingerprint
 from seasoning.checkpoints.ingredients import load_ingredients
-from seasoning.checkpoints.load import State, fingerprint, is_there
+from seasoning.checkpoints.load import State, is_there
 from seasoning.commands.data import build_for, speaks_of
 from seasoning.commands.search_data import OpenTask, Part, Sets
 from seasoning.config.search import SearchPlan, points_of

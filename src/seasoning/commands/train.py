@@ -13,7 +13,8 @@ import timm
 import torch
 
 from seasoning.atomic import replacing
-from seasoning.checkpoints.load import State, fingerprint, load_ingredient, save_state
+from seasoning.checkpoints.fingerprints import fingerprint
+from seasoning.checkpoints.load import State, load_ingredient, save_state
 from seasoning.checkpoints.provenance import constants_of, ingredient_metadata, ingredient_name
 from seasoning.commands.data import training_images
 from seasoning.config.train import MADE, RecipeSpec, asked_recipe

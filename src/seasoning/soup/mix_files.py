@@ -1,17 +1,17 @@
 """Soups from file to file, with the memory of a few pieces of tensors however many ingredients there are."""
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from seasoning.checkpoints.fingerprints import UNKNOWN
 from seasoning.checkpoints.hub import PREFIXES
 from seasoning.checkpoints.load import State, parted
 from seasoning.checkpoints.provenance import soup_metadata
+from seasoning.checkpoints.remembered import recall, remember
 from seasoning.checkpoints.save import as_bytes, write_state, written_order
 from seasoning.errors import BadInput
 from seasoning.soup.fit import is_finite, is_variance
@@ -27,7 +27,7 @@ from seasoning.soup.mix import (
 from seasoning.soup.open_files import OpenIngredient, Piece, opened
 
 
-__all__ = ["apart", "fingerprints", "mix_files", "mixed_spans"]
+__all__ = ["apart", "mix_files", "mixed_spans"]
 
 
 class _Span(NamedTuple):
@@ -49,9 +49,10 @@ def mix_files(
     """Mix checkpoints on disk into one safetensors file; the same bits as `mix`, in the memory of a few pieces.
 
     Ingredients that differ in names of wrappers and of other code, in counters of batch normalization or in precision
-    are made to fit (`load_ingredients` does the same in memory). Every ingredient is read twice, once for its
-    fingerprint and once to be mixed. What no part of a file holds as it is (PyTorch files of before 2020, pretrained
-    models) goes through an unnamed temporary file beside `out`, one ingredient at a time.
+    are made to fit (`load_ingredients` does the same in memory). Every ingredient is read once, for its fingerprint and
+    to be mixed; one that was hashed before and has not changed is not hashed again. What no part of a file holds as it
+    is (PyTorch files of before 2020, pretrained models) goes through an unnamed temporary file beside `out`, one
+    ingredient at a time.
 
     Args:
         paths: Checkpoints as `load_ingredient` takes them; they are only read.
@@ -77,19 +78,28 @@ def mix_files(
     if target.exists() and not overwrite:
         raise BadInput(f"{target} exists: choose another name for the soup, or remove it first")
     with opened(paths, target.parent) as ingredients:
-        marks = fingerprints(ingredients)
-        metadata = soup_metadata(marks, weights, policy=policy, constants=ingredients.outside)
-        like = ingredients[0].like
+        known = [recall(ingredient.identity) for ingredient in ingredients]
+        for ingredient, mark in zip(ingredients, known, strict=True):
+            if mark is None:
+                ingredient.hash_reads()
+
+        def provenance() -> dict[str, str]:
+            marks = [
+                _remembered(ingredient) if mark is None else mark
+                for ingredient, mark in zip(ingredients, known, strict=True)
+            ]
+            return soup_metadata(marks, weights, policy=policy, constants=ingredients.outside)
+
+        unknown = soup_metadata([UNKNOWN] * len(ingredients), weights, policy=policy, constants=ingredients.outside)
         parts = (values for _, values in mixed_spans(ingredients, weights, policy))
-        write_state(like, parts, target, metadata)
+        write_state(ingredients[0].like, parts, target, unknown, afterwards=provenance)
     return target
 
 
-def fingerprints(ingredients: Sequence[OpenIngredient]) -> list[str]:
-    """The fingerprint of each, as `seasoning.checkpoints.fingerprint`."""
-    # Hashing takes longer than mixing, and Python's lock is not held meanwhile.
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda ingredient: ingredient.fingerprint(), ingredients))
+def _remembered(ingredient: OpenIngredient) -> str:
+    mark = ingredient.fingerprint()
+    remember(ingredient.identity, mark)
+    return mark
 
 
 def mixed_spans(

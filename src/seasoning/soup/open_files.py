@@ -16,9 +16,12 @@ from torch import Tensor
 
 from seasoning.checkpoints.adapters import shared_names
 from seasoning.checkpoints.constants import Constants, agreed
+from seasoning.checkpoints.fingerprints import RunningFingerprint, sha256_fingerprint
+from seasoning.checkpoints.hub import PREFIXES
 from seasoning.checkpoints.ingredients import SharedForm, normalized_by, shared_form
-from seasoning.checkpoints.load import Form, Located, State, TensorBytes, fingerprint_of, locate
+from seasoning.checkpoints.load import Form, Located, State, TensorBytes, locate, parted
 from seasoning.checkpoints.provenance import said_beside
+from seasoning.checkpoints.remembered import identity_of
 from seasoning.checkpoints.save import as_bytes
 from seasoning.errors import BadInput, SeasoningError
 from seasoning.soup.fit import require_fit
@@ -45,14 +48,16 @@ class OpenIngredient(Mapping[str, Tensor]):
         name: What it is called.
         forms: Types and shapes by name.
         offsets: File and byte offset of the values, by name.
+        identity: What its files are known again by, where they hold all its tensors as they are.
     """
 
-    def __init__(self, name: str, forms: Mapping[str, Form], offsets: _Offsets) -> None:
-        self.name = name
+    def __init__(self, name: str, forms: Mapping[str, Form], offsets: _Offsets, identity: str | None = None) -> None:
+        self.name, self.identity = name, identity
         self.like: State = {
             name: torch.empty(shape, dtype=dtype, device="meta") for name, (dtype, shape) in forms.items()
         }
         self._offsets = offsets
+        self._running: RunningFingerprint | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         like = self.like[name]
@@ -60,20 +65,35 @@ class OpenIngredient(Mapping[str, Tensor]):
         self.read([Piece(name, 0, like.numel())], as_bytes(tensor))
         return tensor
 
-    def fingerprint(self) -> str:
-        """As `seasoning.checkpoints.load.fingerprint` of the file, in the memory of one piece."""
-        memory = memoryview(bytearray(8 * PIECE))
+    def hash_reads(self) -> None:
+        """Take what is read from now on into the fingerprint, which then need not be read for."""
+        self._running = RunningFingerprint(self.like)
 
-        def parts(name: str) -> Iterator[memoryview]:
-            like = self.like[name]
-            size = len(memory) // like.element_size()
-            for begin in range(0, like.numel(), size):
-                piece = Piece(name, begin, min(begin + size, like.numel()))
-                part = memory[: (piece.end - begin) * like.element_size()]
-                self.read([piece], part)
-                yield part
+    def fingerprint(self, *, earlier: bool = False) -> str:
+        """As `seasoning.checkpoints.fingerprint` of the file, in the memory of one piece; or that of earlier versions.
 
-        return fingerprint_of(self.like, parts)
+        Only what `hash_reads` did not see is read.
+        """
+        if earlier:
+            return sha256_fingerprint(self.like, self._bytes)
+        if self._running is None:
+            self.hash_reads()
+        assert self._running is not None
+        for name, begin in list(self._running.missing()):
+            for _ in self._bytes(name, begin // self.like[name].element_size()):
+                pass
+        return self._running.finished()
+
+    def _bytes(self, name: str, start: int = 0) -> Iterator[memoryview]:
+        """The values of a tensor from an element on, in pieces; each is overwritten by the next."""
+        like = self.like[name]
+        size = 8 * PIECE // like.element_size()
+        memory = memoryview(bytearray(min(size, like.numel()) * like.element_size()))
+        for begin in range(start, like.numel(), size) or [0]:
+            piece = Piece(name, begin, min(begin + size, like.numel()))
+            part = memory[: (piece.end - begin) * like.element_size()]
+            self.read([piece], part)
+            yield part
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.like)
@@ -93,9 +113,15 @@ class OpenIngredient(Mapping[str, Tensor]):
                 runs[-1] = file, runs[-1][1], end
             else:
                 runs.append((file, begin, end))
+        rest = into
         for file, begin, end in runs:
-            self._fill(file, begin, into[: end - begin])
-            into = into[end - begin :]
+            self._fill(file, begin, rest[: end - begin])
+            rest = rest[end - begin :]
+        if self._running is not None:
+            for name, begin, end in pieces:
+                size = self.like[name].element_size()
+                self._running.update(name, begin * size, into[: (end - begin) * size])
+                into = into[(end - begin) * size :]
 
     def _fill(self, file: FileIO, offset: int, into: memoryview) -> None:
         try:
@@ -114,12 +140,17 @@ class _SharedIngredient(OpenIngredient):
 
     def __init__(self, own: OpenIngredient, form: SharedForm) -> None:
         shapes = {name: () if given is None else tuple(own.like[given].shape) for name, given in form.names.items()}
-        super().__init__(own.name, {name: Form(form.types[name], shape) for name, shape in shapes.items()}, {})
+        forms = {name: Form(form.types[name], shape) for name, shape in shapes.items()}
+        super().__init__(own.name, forms, {}, own.identity)
         self._own, self._form = own, form
 
-    def fingerprint(self) -> str:
+    def hash_reads(self) -> None:
         """Of the file, whatever it is mixed with."""
-        return self._own.fingerprint()
+        self._own.hash_reads()
+
+    def fingerprint(self, *, earlier: bool = False) -> str:
+        """Of the file, whatever it is mixed with."""
+        return self._own.fingerprint(earlier=earlier)
 
     def read(self, pieces: Sequence[Piece], into: memoryview) -> None:
         """Read pieces of one type one after the other."""
@@ -177,7 +208,9 @@ def opened(paths: Sequence[str | Path], folder: Path) -> Iterator[Opened]:
             # What no file holds as it is stays in memory no longer than until the next checkpoint.
             located = locate(path)
             forms.append({key: Form(each.dtype, tuple(each.shape)) for key, each in located.items()})
-            own.append(OpenIngredient(name, forms[-1], _offsets_of(located, name, folder, stack)))
+            own.append(
+                OpenIngredient(name, forms[-1], _offsets_of(located, name, folder, stack), _identity(path, located))
+            )
             said.append(said_beside(located.entries, name))
         found = [
             each if form is None else _SharedIngredient(each, form)
@@ -200,6 +233,15 @@ def renamed(ingredients: Sequence[OpenIngredient]) -> list[OpenIngredient]:
         same = list(plan.items()) == [(name, name) for name in each]
         found.append(each if same else _SharedIngredient(each, form))
     return found
+
+
+def _identity(path: str | Path, located: Located) -> str | None:
+    """What the files of a checkpoint are known again by; `None` where they do not hold all its tensors as they are."""
+    files = {tensor.path for tensor in located.values() if isinstance(tensor, TensorBytes)}
+    if str(path).startswith(PREFIXES) or any(isinstance(tensor, Tensor) for tensor in located.values()):
+        return None
+    file, part = parted(path)
+    return identity_of({file, *files}, part)
 
 
 def _offsets_of(located: Located, name: str, folder: Path, stack: ExitStack) -> _Offsets:

@@ -1,7 +1,9 @@
 """Is a soup what its provenance says? It is mixed anew from its ingredients and compared bit by bit."""
 
+import os
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -10,13 +12,14 @@ import torch
 from torch import Tensor
 
 from seasoning.checkpoints.constants import agreed, carried
+from seasoning.checkpoints.fingerprints import is_earlier
 from seasoning.checkpoints.provenance import Provenance, read_provenance
 from seasoning.checkpoints.save import as_bytes
 from seasoning.errors import Mismatch, SeasoningError
 from seasoning.soup.batch_norm import require_policy
 from seasoning.soup.fit import first_difference
 from seasoning.soup.mix import MEASURED, mix, require_weights
-from seasoning.soup.mix_files import apart, fingerprints, mixed_spans
+from seasoning.soup.mix_files import apart, mixed_spans
 from seasoning.soup.open_files import Opened, OpenIngredient, opened, renamed
 
 
@@ -56,7 +59,7 @@ def verify_soup(soup: str | Path, ingredients: Sequence[str | Path]) -> Verifica
             (soup_itself,) = stack.enter_context(opened([path], temporary))
         except Mismatch as error:
             return Verification([str(error)], [])
-        marks = fingerprints(sources)
+        marks = _fingerprints(sources, provenance.ingredients)
         problems = [_other_file(index, provenance.ingredients, marks, sources) for index in range(len(marks))]
         found = [problem for problem in problems if problem]
         if found:
@@ -76,6 +79,17 @@ def verify_soup(soup: str | Path, ingredients: Sequence[str | Path]) -> Verifica
         except SeasoningError as error:
             problem = f"the provenance cannot be followed: {error}"
     return Verification([problem] if problem else [], unchecked)
+
+
+def _fingerprints(ingredients: Sequence[OpenIngredient], wanted: Sequence[str]) -> list[str]:
+    """Of every byte of the files, each in the form that the provenance has."""
+
+    def taken(ingredient: OpenIngredient, mark: str) -> str:
+        return ingredient.fingerprint(earlier=is_earlier(mark))
+
+    # Python's lock is not held while bytes are hashed.
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(taken, ingredients, wanted))
 
 
 def _other_constants(soup: OpenIngredient, provenance: Provenance, ingredients: Opened) -> str | None:
@@ -123,9 +137,8 @@ def _other_file(index: int, wanted: Sequence[str], marks: Sequence[str], ingredi
     name = ingredients[index].name
     if mark == wanted[index]:
         return ""
-    text = (
-        f"{name} is not ingredient {index + 1} of its provenance (fingerprint {mark[:12]}…, not {wanted[index][:12]}…)"
-    )
+    theirs, ours = (given.removeprefix("blake3:")[:12] for given in (mark, wanted[index]))
+    text = f"{name} is not ingredient {index + 1} of its provenance (fingerprint {theirs}…, not {ours}…)"
     return f"{text}, but ingredient {wanted.index(mark) + 1}" if mark in wanted else text
 
 
