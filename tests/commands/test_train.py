@@ -14,11 +14,15 @@ import pytest
 import torch
 from PIL import Image
 
+from seasoning.checkpoints.images import read_used_images
 from seasoning.checkpoints.load import load_ingredient, read_metadata, save_state
 from seasoning.checkpoints.provenance import constants_of
 from seasoning.commands.train import run_recipe
 from seasoning.config.base import resolve
 from seasoning.config.train import read_recipe_file, recipe_files
+from seasoning.data import Samples
+from seasoning.data.pixels import pixel_hashes
+from seasoning.data.sources import Used, source_parts
 from seasoning.errors import BadInput, RunConflict
 from seasoning.models import PixelClassifier, build_model
 from seasoning.training import TrainingProgress
@@ -234,6 +238,70 @@ def test_ingredients_mix_and_are_measured(whole: Path, tmp_path: Path) -> None:
 FINE_TUNE = TEXT.replace('threats = ["linf:0.1", "l1:1"]', 'starts = ["mine"]\nthreats = ["linf:0.1", "l1:1"]').replace(
     "epochs = 3", "epochs = 1"
 )
+
+
+def listed(path: Path) -> dict[str, set[int]]:
+    """Hashes of the images that a checkpoint's file lists, by kind."""
+    used = read_used_images(path)
+    assert used is not None
+    return {kind: set(own.tolist()) for kind, own in used.hashes.items()}
+
+
+def hashes(samples: Samples) -> set[int]:
+    return set(pixel_hashes(samples.x).tolist())
+
+
+def test_an_ingredient_lists_its_images(whole: Path) -> None:
+    parts = source_parts("digits", Used(900, 60))
+    for file in ("best.safetensors", "last.safetensors"):
+        assert listed(whole / file) == {
+            "training": hashes(parts["train"]),
+            "validation": hashes(parts["validation"]),
+            "selection": set(),
+        }
+    used = read_used_images(whole / "best.safetensors")
+    assert used is not None
+    assert {name: mark for name, mark in used.sets} == {
+        f"digits/{part}": parts[part].fingerprint() for part in ("train", "validation")
+    }
+    assert (used.one_in, used.complete) == (1, True)
+
+
+def pictures(root: Path, samples: Samples) -> Path:
+    """Digits as a folder of images."""
+    for row, label in enumerate(samples.y.tolist()):
+        folder = root / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((samples.x[row, 0] * 255).round().to(torch.uint8).numpy()).save(folder / f"{row}.png")
+    return root
+
+
+def test_a_fine_tune_lists_the_images_of_its_start_too(whole: Path, tmp_path: Path) -> None:
+    recipe, other = tmp_path / "tune.toml", source_parts("digits")["test"].take(torch.arange(120), "new")
+    text = FINE_TUNE.replace('source = "digits"', f'source = "{pictures(tmp_path / "new", other)}"')
+    recipe.write_text(text.replace("shape = [1, 8, 8]", "shape = [3, 8, 8]") + "\n")
+    spec = read_recipe_file(recipe)
+    start = tmp_path / "start.safetensors"
+    state = load_ingredient(whole / "best.safetensors")
+    wide = dict(state) | {"stem.weight": state["stem.weight"].repeat(1, 3, 1, 1)}
+    known = {key: text for key, text in read_metadata(whole / "best.safetensors").items() if key == "seasoning.images"}
+    save_state(wide, start, known)
+    before, new = listed(start), hashes(other)
+    best = run_recipe("tune", spec, tmp_path / "run", init=start, device="cpu", trackers=())
+    after = listed(best)
+    assert after["training"] | after["validation"] == before["training"] | before["validation"] | new
+    assert len(after["training"]) == 900 + 60
+    assert len(after["validation"]) == 60 + 60
+    used = read_used_images(best)
+    assert used is not None
+    # By the folder's name, not by where it lies on this machine.
+    assert [name for name, _ in used.sets] == ["new/validation", "new/train", "digits/validation", "digits/train"]
+    assert used.complete
+    # A start that says nothing leaves its fine-tune's list incomplete, and that is said there.
+    save_state(wide, start, {})
+    used = read_used_images(run_recipe("tune", spec, tmp_path / "b", init=start, device="cpu", trackers=()))
+    assert used is not None
+    assert not used.complete
 
 
 def test_a_fine_tune_keeps_the_constants_of_its_start(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ import torch
 
 from seasoning.atomic import replacing
 from seasoning.checkpoints.fingerprints import fingerprint
+from seasoning.checkpoints.images import images_metadata
 from seasoning.checkpoints.load import State, load_ingredient, save_state
 from seasoning.checkpoints.provenance import constants_of, ingredient_metadata, ingredient_name
 from seasoning.commands.data import training_images
+from seasoning.commands.overlap import trained_on
 from seasoning.config.train import MADE, RecipeSpec, asked_recipe
 from seasoning.data import SOURCES, Samples, load_source, split_samples
 from seasoning.data.sources import Used, source_parts, usual_parts
@@ -137,8 +139,8 @@ def run_recipe(
     require_images(settings, len(parts["train"]))
     model, start = _network(spec, parts["train"], init)
     identity = _identity(spec, parts, start)
-    about = {"recipe": name, "start": None if init is None else str(init), **identity}
     _check_folder(folder, resume)
+    images = images_metadata(trained_on(parts, _named(spec.data.source), identity["images"], init))
     scores: list[Scores] = []
     with claimed(folder):
 
@@ -148,8 +150,8 @@ def run_recipe(
 
         def keep(state: State, epoch: int, file: str = BEST) -> None:
             notes = _notes(spec, parts, scores) | {"name": name, "epoch": epoch + 1, "init": start}
-            architecture = spec.network.architecture
-            save_state(state, folder / file, ingredient_metadata(model.constants, _threats(spec), architecture, notes))
+            metadata = ingredient_metadata(model.constants, _threats(spec), spec.network.architecture, notes)
+            save_state(state, folder / file, metadata | images)
 
         trained = train_network(
             model,
@@ -164,7 +166,7 @@ def run_recipe(
             fixed=_FIXED,
             save_seconds=save_seconds,
             stop=stop,
-            on_start=partial(_write_json, folder / _RECIPE, about),
+            on_start=partial(_write_json, folder / _RECIPE, {"recipe": name, "start": init and str(init), **identity}),
             on_step=on_step,
             on_epoch=noted,
             on_best=keep,
@@ -323,6 +325,11 @@ def _images(spec: RecipeSpec, together: int) -> dict[str, Samples]:
     # By the ids alone: a base and its fine-tune name the same images in different ways.
     nameless = replace(samples, name="images", batch_size=together)
     return split_samples(nameless, {"validation": data.validation, "train": len(samples) - data.validation})
+
+
+def _named(source: str) -> str:
+    """What images are called in a file that others get: by no folders of this machine."""
+    return source if source in SOURCES or source == MADE else Path(source).resolve().name
 
 
 def _made(classes: int, shape: tuple[int, int, int]) -> Samples:

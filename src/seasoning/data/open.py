@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seasoning.data.catalogue import FACTS
 from seasoning.data.class_names import Numbering
-from seasoning.data.decoding import Photo, View, Whole, image_size
+from seasoning.data.decoding import Photo, View, Whole, decode_all, image_size
 from seasoning.data.listing import Listing
+from seasoning.data.pixels import pixel_hashes
 from seasoning.data.reading import Known, read_samples, usable_processors
 from seasoning.data.recognise import find_set, lacking, shortfall
 from seasoning.data.samples import Samples
@@ -176,23 +179,47 @@ class Opened:
         """
         if self._made is not None:
             return self._made if rows is None else self._made.take(torch.tensor(rows), self._made.name)
-        listing, options = self.listing, self._options
-        if listing is None:
-            raise RuntimeError(f"{self.name} has neither files nor samples")
+        listing, options = self._listed, self._options
         view = self.view(photo)
         if rows is not None:
             listing = listing.take(rows)
-        processors = usable_processors()
-        default = 0 if len(listing) < _FEW else min(processors, _MOST_WORKERS)
         return read_samples(
             listing,
             view=view,
-            workers=default if options.workers is None else options.workers,
+            workers=self._workers(len(listing)),
             cache=options.cache or cache,
             skip_damaged=options.skip_damaged,
             on_images=on_images,
             known=known,
         )
+
+    def pixel_hashes(self, photo: Photo) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """Ids of its images and hashes of their pixels in this view; of files none is kept in memory.
+
+        Images that cannot be read are left out, for `read` to name.
+        """
+        if self._made is not None:
+            return self._made.ids.numpy(), pixel_hashes(self._made.x)
+        listing = self._listed
+        if listing.pixels is not None:
+            return listing.ids.numpy(), pixel_hashes(listing.pixels)
+        rows: list[int] = []
+        hashes = [np.empty(0, dtype=np.uint64)]
+        for part in decode_all(listing.files, self.view(photo), workers=self._workers(len(listing))):
+            rows += part.rows
+            hashes += [pixel_hashes(part.pixels)] if part.rows else []
+        return listing.ids.numpy()[rows], np.concatenate(hashes)
+
+    @property
+    def _listed(self) -> Listing:
+        if self.listing is None:
+            raise RuntimeError(f"{self.name} has neither files nor samples")
+        return self.listing
+
+    def _workers(self, images: int) -> int:
+        if self._options.workers is not None:
+            return self._options.workers
+        return 0 if images < _FEW else min(usable_processors(), _MOST_WORKERS)
 
 
 def open_data(names: Sequence[str], options: ReadOptions) -> list[Opened]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seasoning.checkpoints.fingerprints import UNKNOWN
 from seasoning.checkpoints.hub import PREFIXES
+from seasoning.checkpoints.images import UsedImages, images_metadata, soup_images
 from seasoning.checkpoints.load import State, parted
 from seasoning.checkpoints.provenance import soup_metadata
 from seasoning.checkpoints.remembered import recall, remember
@@ -45,6 +46,7 @@ def mix_files(
     *,
     policy: str = "mix",
     overwrite: bool = False,
+    chosen_on: UsedImages | None = None,
 ) -> Path:
     """Mix checkpoints on disk into one safetensors file; the same bits as `mix`, in the memory of a few pieces.
 
@@ -57,9 +59,11 @@ def mix_files(
     Args:
         paths: Checkpoints as `load_ingredient` takes them; they are only read.
         weights: One number for each, of sum 1.
-        out: The soup's file. Its metadata is the provenance, as `soup_metadata` writes it.
+        out: The soup's file. Its metadata are the provenance, as `soup_metadata` writes it, and the images that made
+            it, as `images_metadata` does.
         policy: What becomes of running variances: `"mix"` or `"geometric"`.
         overwrite: Whether `out` may exist, and is replaced.
+        chosen_on: The images that the weights were chosen on; its file lists them beside those of its ingredients.
 
     Returns:
         `out`.
@@ -77,20 +81,24 @@ def mix_files(
             raise BadInput(f"{target} is one of the ingredients: choose another name for the soup")
     if target.exists() and not overwrite:
         raise BadInput(f"{target} exists: choose another name for the soup, or remove it first")
+    images = images_metadata(soup_images(paths, weights, chosen_on))
     with opened(paths, target.parent) as ingredients:
         known = [recall(ingredient.identity) for ingredient in ingredients]
         for ingredient, mark in zip(ingredients, known, strict=True):
             if mark is None:
                 ingredient.hash_reads()
 
+        def metadata(marks: Sequence[str]) -> dict[str, str]:
+            return soup_metadata(marks, weights, policy=policy, constants=ingredients.outside) | images
+
         def provenance() -> dict[str, str]:
             marks = [
                 _remembered(ingredient) if mark is None else mark
                 for ingredient, mark in zip(ingredients, known, strict=True)
             ]
-            return soup_metadata(marks, weights, policy=policy, constants=ingredients.outside)
+            return metadata(marks)
 
-        unknown = soup_metadata([UNKNOWN] * len(ingredients), weights, policy=policy, constants=ingredients.outside)
+        unknown = metadata([UNKNOWN] * len(ingredients))
         parts = (values for _, values in mixed_spans(ingredients, weights, policy))
         write_state(ingredients[0].like, parts, target, unknown, afterwards=provenance)
     return target
