@@ -44,7 +44,9 @@ def tasks_of(plan: SearchPlan, folder: Path = Path()) -> dict[str, OpenTask]:
     """What a search measures its soups on."""
     sets = open_sets(plan)
     network = plan.network
-    model = build_model(network.architecture, num_classes=len(sets.classes), in_chans=sets.channels, **network.options)
+    model = build_model(
+        network.architecture, num_classes=len(sets.classes), **{"in_chans": sets.channels, **network.options}
+    )
     return load_tasks(plan, sets, view_of(model), folder)
 
 

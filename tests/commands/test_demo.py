@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 
 from seasoning.checkpoints.fingerprints import fingerprint
+from seasoning.checkpoints.images import read_used_images
 from seasoning.checkpoints.load import load_ingredient
 from seasoning.commands.demo import DemoSpec, demo_spec, run_demo
 from seasoning.config.run_record import write_request
 from seasoning.data import SHIFTS
+from seasoning.data.pixels import pixel_hashes
+from seasoning.data.sources import Used, source_parts
 from seasoning.errors import BadInput, RunConflict, UnknownName
 from seasoning.evaluation import measure as measuring
 from seasoning.outcomes import Measurement, ModelKey, Outcomes
@@ -98,6 +101,23 @@ def test_nothing_is_chosen_on_test_images(finished: Path, monkeypatch: pytest.Mo
     asked = contents(finished)
     ids = {part: next(o.ids for a, o in asked.items() if a.data == f"digits/{part}") for part in ("selection", "test")}
     assert not set(ids["selection"]) & set(ids["test"])
+
+
+def test_every_ingredient_and_the_soup_list_their_images(finished: Path) -> None:
+    parts = {name: set(pixel_hashes(part.x).tolist()) for name, part in source_parts("digits", Used(120, 40)).items()}
+    for file in (finished / "ingredients").glob("*.safetensors"):
+        used = read_used_images(file)
+        assert used is not None
+        assert {kind: set(own.tolist()) for kind, own in used.hashes.items()} == {
+            "training": parts["train"],
+            "validation": parts["validation"],
+            "selection": set(),
+        }
+    soup = read_used_images(finished / "soup.safetensors")
+    assert soup is not None
+    assert set(soup.hashes["training"].tolist()) == parts["train"]
+    assert len(soup.hashes["selection"]) == 40
+    assert soup.complete
 
 
 def test_outcomes_of_a_smoke_run_are_marked(finished: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seasoning.cli.names import require_each
-from seasoning.cli.shared import numbers, option, progress
+from seasoning.cli.shared import numbers, option, progress, warn
 
 
 if TYPE_CHECKING:
@@ -49,6 +49,14 @@ _SkipDamaged = Annotated[
 ]
 _Partial = Annotated[bool, typer.Option("--partial", help="Measure what is there of a data set that is not complete.")]
 
+_LeaveOut = Annotated[
+    bool,
+    typer.Option(
+        "--leave-out-training-images",
+        help="Leave out images that a checkpoint was trained, validated or chosen on, as its file lists them.",
+    ),
+]
+
 _Threats = Annotated[list[str] | None, typer.Option("--threat", help="Threat, such as linf:8/255; repeatable.")]
 
 
@@ -65,6 +73,7 @@ def evaluate(
     cache: _Cache = None,
     skip_damaged: _SkipDamaged = False,
     partial: _Partial = False,
+    leave_out_training_images: _LeaveOut = False,
     threats: _Threats = None,
     suite: Annotated[str, typer.Option(help="Attack suite: default, thorough, strong or standard.")] = "default",
     loss: Annotated[str | None, typer.Option(help="Loss of its AutoPGD, for few classes: ce, targeted-ce.")] = None,
@@ -100,6 +109,7 @@ def evaluate(
             "class_order": class_order,
             "partial": partial,
             "skip_damaged": skip_damaged,
+            "leave_out_training_images": leave_out_training_images,
             "workers": workers,
             "cache": None if cache is None else str(cache),
         },
@@ -121,7 +131,10 @@ def _evaluated(checkpoints: Sequence[str], spec: "EvaluateSpec", out: Path) -> "
     with progress() as watch:
         from seasoning.commands.evaluate import evaluate_sets
 
-        return {checkpoint: evaluate_sets(checkpoint, spec, out, watch=watch) for checkpoint in checkpoints}
+        return {
+            checkpoint: evaluate_sets(checkpoint, spec, out, watch=watch, beside=checkpoints, say=warn)
+            for checkpoint in checkpoints
+        }
 
 
 def _classes(path: Path | None) -> tuple[str, ...] | None:

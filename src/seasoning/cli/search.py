@@ -21,9 +21,23 @@ __all__ = ["search"]
 _Cache = Annotated[Path | None, typer.Option(help="Folder that keeps decoded images, mapped instead of in memory.")]
 _Partial = Annotated[bool | None, typer.Option("--partial", help="Use data sets that are not complete.")]
 _Skip = Annotated[bool | None, typer.Option("--skip-damaged", help="Leave out images that cannot be read.")]
+_LeaveOut = Annotated[
+    bool | None,
+    typer.Option(
+        "--leave-out-training-images",
+        help="Leave out images that an ingredient was trained, validated or chosen on, as its file lists them.",
+    ),
+]
 _Data = Annotated[
     list[str] | None,
     typer.Option(help="Name and source, as in cartoons=path or real=imagenet-real=path; the first is the main one."),
+]
+_Objectives = Annotated[
+    list[str] | None, typer.Option("--objective", help="mean, each, union, or a task or data set by name.")
+]
+_AtLeast = Annotated[
+    list[str] | None,
+    typer.Option("--at-least", help="Least accuracy, for all objectives, as cartoons=0.8; repeatable."),
 ]
 
 _EXAMPLES = {"--ingredient": "linf=b.safetensors", "--data": "cartoons=path/to/folder", "--at-least": "cartoons=0.8"}
@@ -42,18 +56,14 @@ def search(
     cache: _Cache = None,
     partial: _Partial = None,
     skip_damaged: _Skip = None,
+    leave_out_training_images: _LeaveOut = None,
     shifts: Annotated[list[str] | None, typer.Option("--shift", help="Natural shift of the main data.")] = None,
     threats: Annotated[
         list[str] | None, typer.Option("--threat", help="Threat on the main data, as in linf:8/255.")
     ] = None,
     shots: Annotated[int | None, typer.Option(help="Images of each data set to choose soups on.")] = None,
-    objectives: Annotated[
-        list[str] | None, typer.Option("--objective", help="mean, each, union, or a task or data set by name.")
-    ] = None,
-    at_least: Annotated[
-        list[str] | None,
-        typer.Option("--at-least", help="Least accuracy, for all objectives, as cartoons=0.8; repeatable."),
-    ] = None,
+    objectives: _Objectives = None,
+    at_least: _AtLeast = None,
     pareto: Annotated[list[str] | None, typer.Option("--pareto", help="Objective of the front; repeatable.")] = None,
     strategy: Annotated[str | None, typer.Option(help="climb, race, grid, greedy, uniform or random.")] = None,
     settings: Annotated[
@@ -74,7 +84,14 @@ def search(
         "network": _given({"architecture": arch, "options": dict(map(option, options or []))}),
         "ingredients": dict(_pair("--ingredient", text) for text in ingredients or []),
         "data": dict(map(_named_place, data or [])),
-        "reading": _given({"cache": cache and str(cache.resolve()), "partial": partial, "skip_damaged": skip_damaged}),
+        "reading": _given(
+            {
+                "cache": cache and str(cache.resolve()),
+                "partial": partial,
+                "skip_damaged": skip_damaged,
+                "leave_out_training_images": leave_out_training_images,
+            }
+        ),
         "shifts": shifts,
         "threats": threats,
         "shots": shots,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import typer
 
 
-__all__ = ["INTERRUPTED", "numbers", "option", "progress"]
+__all__ = ["INTERRUPTED", "numbers", "option", "progress", "warn"]
 
 # What a shell reports of a command that the user interrupted.
 INTERRUPTED = 130
@@ -41,6 +41,11 @@ def progress() -> Iterator[Callable[[str, float, float], None]]:
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def warn(line: str) -> None:
+    """Print a line on standard error."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def option(text: str) -> tuple[str, object]:

@@ -1,13 +1,12 @@
 """`seasoning mix`, `check` and `verify`: soups of checkpoints on disk."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seasoning.cli.names import require_data, require_names
-from seasoning.cli.shared import option
+from seasoning.cli.shared import option, warn
 
 
 if TYPE_CHECKING:
@@ -32,6 +31,13 @@ def mix(
     data: Annotated[str | None, typer.Option(help="Training images, for clean and attacked.")] = None,
     threats: Annotated[list[str] | None, typer.Option("--threat", help="For attacked; repeatable.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the attacks.")] = 0,
+    leave_out_training_images: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out-training-images",
+            help="For clean and attacked: without images that an ingredient was made with, as its file lists them.",
+        ),
+    ] = False,
 ) -> None:
     """Mix checkpoints into one soup."""
     from seasoning.threat import Threat
@@ -54,11 +60,13 @@ def mix(
         data=data,
         threats=parsed,
         seed=seed,
+        leave_out_training_images=leave_out_training_images,
+        say=warn,
     )
     if len(ingredients) > 1:
         verdict = check_checkpoints(ingredients).verdict
         if verdict != "mix":
-            print(f"warning: {verdict}", file=sys.stderr)
+            warn(f"warning: {verdict}")
     print(soup)
 
 

@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from seasoning import metrics, statistics
@@ -14,15 +15,19 @@ from seasoning.attacks import Attack, suite_attack
 from seasoning.attacks.checks import check_threat
 from seasoning.checkpoints.constants import Constants, settled
 from seasoning.checkpoints.fingerprints import fingerprint
+from seasoning.checkpoints.images import UsedImages
 from seasoning.checkpoints.load import is_there, load_ingredient, parted
 from seasoning.checkpoints.provenance import constants_of, images_used
 from seasoning.commands.data import build_for, carried_names, seen_by, speaks_of, view_of
+from seasoning.commands.overlap import known_images, overlaps, require_some, used_ids
 from seasoning.config.evaluate import EvaluateSpec
 from seasoning.config.run_record import read_record
 from seasoning.config.sections import NetworkSection
 from seasoning.data import Samples
 from seasoning.data.corrupted_sets import ALEXNET_ERRORS
+from seasoning.data.decoding import Photo
 from seasoning.data.open import Opened, ReadOptions, open_data
+from seasoning.data.pixels import pixel_hashes
 from seasoning.data.sources import Used
 from seasoning.errors import BadInput, Mismatch, RunConflict
 from seasoning.evaluation.measure import measure, measurement
@@ -81,7 +86,15 @@ class SetResult(NamedTuple):
     kind: str | None
 
 
-def evaluate_sets(source: str | Path, spec: EvaluateSpec, folder: Path, *, watch: Watch) -> list[SetResult]:
+def evaluate_sets(
+    source: str | Path,
+    spec: EvaluateSpec,
+    folder: Path,
+    *,
+    watch: Watch,
+    beside: Sequence[str | Path] = (),
+    say: Callable[[str], None] = lambda note: None,
+) -> list[SetResult]:
     """Clean, per-threat and union accuracy of one checkpoint on data sets, with their cost.
 
     Outcomes are kept in the folder, so a measurement that was cut off goes on where it was.
@@ -91,13 +104,16 @@ def evaluate_sets(source: str | Path, spec: EvaluateSpec, folder: Path, *, watch
         spec: What is asked.
         folder: Where outcomes are kept.
         watch: Told what is being done, the work done and the work in all.
+        beside: Other checkpoints that it is compared with: where training images are left out, theirs are, too.
+        say: Told how many images the checkpoint was trained, validated or chosen on.
 
     Returns:
         One result for each set, those of one column beside each other.
 
     Raises:
         UnknownName: no such data set, split, architecture, suite, loss or precision.
-        BadInput: data that cannot be measured, or a device that this machine lacks.
+        BadInput: data that cannot be measured, a device that this machine lacks, or images to leave out of which a
+            checkpoint lists only a sample.
         Mismatch: the checkpoint does not fit the architecture, or was trained with another normalization.
         RunConflict: the folder is that of a run, or of something else.
     """
@@ -115,6 +131,9 @@ def evaluate_sets(source: str | Path, spec: EvaluateSpec, folder: Path, *, watch
     require_architecture(network.architecture, network.options)
     if not is_there(source):
         parted(source)  # says what is near
+    leave_out = spec.reading.leave_out_training_images
+    looked_at = [source, *(each for each in beside if each != source)] if leave_out else [source]
+    known = known_images({str(each): each for each in looked_at}, leave_out=leave_out, say=say)
     opened = open_data(spec.data, _reading(source, spec))
     _require_one_model(opened, bool(attacks))
     try:
@@ -141,12 +160,13 @@ def evaluate_sets(source: str | Path, spec: EvaluateSpec, folder: Path, *, watch
         results = []
         while opened:
             each = opened.pop(0)  # what it lists is let go of before the next one
-            samples = seen_by(model, each.read(view_of(model)))
+            samples, note = _read(each, view_of(model), known, leave_out, say)
+            samples = seen_by(model, samples)
             for threat in attacks:
                 check_threat(threat, samples.images(slice(_FEW)))  # before the clean images are measured
             samples = samples if spec.batch_size is None else replace(samples, batch_size=spec.batch_size)
             ask = partial(_measured, store, meter, key, model, samples, spec.seed)
-            results.append(_result(each, samples, ask, attacks))
+            results.append(_result(each, samples, note, ask, attacks))
     return results
 
 
@@ -201,6 +221,7 @@ def _require_one_model(opened: Sequence[Opened], attacked: bool) -> None:
 def _result(
     opened: Opened,
     samples: Samples,
+    note: str,
     ask: Callable[[Threat | None, Attack | None], tuple[Outcomes, Cost]],
     attacks: Mapping[Threat, Attack],
 ) -> SetResult:
@@ -221,9 +242,26 @@ def _result(
         lines["union"] = Line(metrics.union_accuracy(*attacked), None)
         counted["union"] = metrics.union_column(*attacked)
     left_out = f"{len(samples.skipped)} images could not be read and are left out, such as {(*samples.skipped, '')[0]}"
-    notes = [*opened.notes, *([left_out] if samples.skipped else [])]
+    notes = [*opened.notes, *([left_out] if samples.skipped else []), *([note] if note else [])]
     height, width = samples.x.shape[2:]
     return SetResult(opened.name, opened.column, lines, counted, (height, width), notes, opened.kind)
+
+
+def _read(
+    opened: Opened, photo: Photo, known: Mapping[str, UsedImages], leave_out: bool, say: Callable[[str], None]
+) -> tuple[Samples, str]:
+    """The images of a set, after a look at which of them made a checkpoint; without these, and a note, if asked."""
+    if not leave_out:
+        samples = opened.read(photo)
+        for each in overlaps(samples.name, pixel_hashes(samples.x), known) if known else ():
+            say(f"warning: {each}")
+        return samples, ""
+    kept = ~np.isin(opened.ids.numpy(), used_ids(opened, photo, known))
+    require_some(int(kept.sum()), opened.name, len(kept))
+    lost = f"{int((~kept).sum()):,} of {len(kept):,} images that a checkpoint was made with are left out"
+    # Read again rather than copied: beyond memory the images lie in a mapped file.
+    rows = None if kept.all() else np.flatnonzero(kept).tolist()
+    return opened.read(photo, rows=rows), lost
 
 
 def _reading(source: str | Path, spec: EvaluateSpec) -> ReadOptions:

@@ -8,6 +8,7 @@ from seasoning.attacks import SUITES, describe, suite_attack
 from seasoning.checkpoints.load import State
 from seasoning.checkpoints.provenance import read_ingredient
 from seasoning.commands.data import view_of
+from seasoning.commands.overlap import known_images
 from seasoning.commands.search_answers import KnownSoups, answer_search, chosen_ids
 from seasoning.commands.search_cost import Prices, SearchCost, estimate_cost, require_affordable
 from seasoning.commands.search_data import OpenTask, Sets, load_tasks, open_sets
@@ -129,6 +130,7 @@ def run_plan(
     """
     check_plan(plan)
     states = read_ingredients(plan, say)
+    used = known_images(plan.ingredients, leave_out=plan.reading.leave_out_training_images, say=say)
     sets = open_sets(plan)
     objectives = objectives_of(plan, sets.parts)
     require_front(plan, objectives)
@@ -137,7 +139,7 @@ def run_plan(
     with claimed(folder), Store(folder / STORE) as store:
         network = _network_note(plan, model, sets)
         _own(store, network)
-        tasks = load_tasks(plan, sets, view_of(model), folder, watch)
+        tasks = load_tasks(plan, sets, view_of(model), folder, watch, used, say)
         for note in sets.notes:
             say(f"note: {note}")
         soups = _soups(plan, sets, states, model, tasks, store)

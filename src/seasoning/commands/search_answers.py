@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from seasoning.checkpoints.images import ImageSet, UsedImages, used_images
 from seasoning.commands.search_cost import Prices
 from seasoning.commands.search_data import OpenTask
 from seasoning.commands.search_soups import SoupOutcomes
@@ -169,7 +170,10 @@ def _judged(
     testable = len(best) > 1 and all(soup.judged.complement is not None for soup in best)
     scores = [objective.score(soup.outcomes) for soup in candidates]
     sizes = sorted({max(1, round(fraction * plan.shots)) for fraction in _CURVE})
-    mix_files(list(plan.ingredients.values()), chosen[0], path, policy=plan.batch_norm, overwrite=True)
+    files = list(plan.ingredients.values())
+    mix_files(
+        files, chosen[0], path, policy=plan.batch_norm, overwrite=True, chosen_on=_chosen_on(objective.tasks, tasks)
+    )
     return Answer(
         objective=objective,
         scope=scope(candidates, len(points_of(plan, objective.ingredients))),
@@ -201,6 +205,13 @@ def _rival(
         return Rival(rival.name, None)
     mine, theirs = (among(each, chosen_on, False) for each in (outcomes, plain[index]))
     return Rival(rival.name, objective.difference(mine, theirs))
+
+
+def _chosen_on(names: Sequence[str], tasks: Mapping[str, OpenTask]) -> UsedImages:
+    """The images that choose by some tasks."""
+    parts = [tasks[name].selection for name in names]
+    sets = [ImageSet(part.samples.name, part.fingerprint) for part in parts]
+    return used_images({"selection": np.concatenate([part.hashes for part in parts])}, sets)
 
 
 def _screened(

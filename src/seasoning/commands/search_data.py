@@ -7,18 +7,21 @@ choose in all of them.
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seasoning.checkpoints.images import Hashes, UsedImages
 from seasoning.checkpoints.provenance import images_used
 from seasoning.commands.data import carried_names, in_grey
+from seasoning.commands.overlap import left_out_ids, overlaps
 from seasoning.config.search import SearchPlan
 from seasoning.data import SOURCES, Samples, apply_shift
 from seasoning.data.catalogue import FACTS
@@ -27,6 +30,7 @@ from seasoning.data.decoding import Photo
 from seasoning.data.files import ImageFile
 from seasoning.data.imagenet import wnids
 from seasoning.data.open import Opened, ReadOptions, open_data
+from seasoning.data.pixels import pixel_hashes
 from seasoning.data.reading import Known
 from seasoning.data.sources import Used, drawing_order, held_out
 from seasoning.errors import BadInput, UnknownName, nearest
@@ -43,10 +47,14 @@ _IN_RUN = "images"  # where a run keeps decoded images
 
 
 class Part(NamedTuple):
-    """Samples with their fingerprint, which takes reading every pixel."""
+    """Samples with their fingerprint and the hash of each image, which take reading every pixel.
+
+    The hashes are those of the images as they were read; of a shift, those of the images that it was made of.
+    """
 
     samples: Samples
     fingerprint: str
+    hashes: Hashes
 
 
 class OpenTask(NamedTuple):
@@ -146,6 +154,8 @@ def load_tasks(
     photo: Photo,
     folder: Path,
     watch: Watch = lambda doing, done, total: None,
+    used: Mapping[str, UsedImages] = MappingProxyType({}),
+    say: Callable[[str], None] = lambda note: None,
 ) -> dict[str, OpenTask]:
     """The tasks of a plan by their names.
 
@@ -155,17 +165,25 @@ def load_tasks(
         photo: The view of photographs that the model asks for.
         folder: Of the run, which keeps decoded images of sets beyond the plan's limit.
         watch: Told what is being decoded.
+        used: The images that made each ingredient, by its name.
+        say: Told how many of these choose or measure, or are left out.
 
     Raises:
-        BadInput: images that cannot be read, of different shapes, or too many for the disk.
+        BadInput: images that cannot be read, of different shapes, too many for the disk, or too few when those that
+            made an ingredient are left out.
     """
     keep, every = _kept_on_disk(plan, sets, photo, folder), sets.all()
     parts, shape, known = {}, None, _Decoded()
+    asked = plan.reading.leave_out_training_images
+    left_out = left_out_ids(every, photo, used, watch, say) if asked else np.empty(0, dtype=np.int64)
     for number, (name, opened) in enumerate(every.items()):
         if opened.kind is not None:
             watch(f"reading {name}", number, len(every))
         cache = folder / _IN_RUN if _owner(name, sets) in keep else None
-        parts[name] = _read(name, opened, plan, sets.classes, photo, cache, known)
+        parts[name] = _read(name, opened, plan, sets.classes, photo, cache, known, left_out)
+        for part, what in zip(parts[name][:2], ("selection", "held-out images"), strict=True):
+            for each in overlaps(f"{name}, {what}", part.hashes, used) if part is not None else ():
+                say(f"warning: {each}")
         found = tuple(parts[name][0].samples.x.shape[1:])
         # Published sets have the size that was published, or that of the model; one's own may be anything.
         if opened.kind in (None, *_OWN) and found != (shape := shape or found):
@@ -175,8 +193,8 @@ def load_tasks(
             opened.forget()
     for shift in plan.shifts:
         selection, others, order = parts[plan.main]
-        moved = None if others is None else _shifted(others.samples, shift)
-        parts[f"{plan.main}/{shift}"] = _shifted(selection.samples, shift), moved, order
+        moved = None if others is None else _shifted(others, shift)
+        parts[f"{plan.main}/{shift}"] = _shifted(selection, shift), moved, order
     tasks = {}
     for name, task in plan.asked(sets.parts).tasks.items():
         selection, others, order = parts[str(task.clean)]
@@ -287,21 +305,29 @@ def _read(
     photo: Photo,
     cache: Path | None,
     known: "_Decoded",
+    left_out: NDArray[np.int64],
 ) -> tuple[Part, Part | None, NDArray[np.int64]]:
     """The images that choose, those that only measure, and the ids of the first in their order; no others are read."""
     ids = opened.ids.numpy()
     order = selection_order(ids.tolist()) if opened.kind else np.array(drawing_order(opened.read(photo)))
+    order = order[~np.isin(order, left_out)]
+    if len(order) < plan.shots:
+        raise BadInput(
+            f"data {name!r} has {len(order)} images left without those that made an ingredient, {plan.shots} are to "
+            "choose: give more images, or fewer --shots"
+        )
     chosen, rest = order[: plan.shots], order[plan.shots :][: plan.others]
 
     def part(wanted: NDArray[np.int64], what: str) -> Part:
         rows = np.flatnonzero(np.isin(ids, wanted)).tolist()
         read = opened.read(photo, rows=rows, cache=cache, known=known.of(opened, photo))
         known.keep(opened, photo, rows, read)
+        hashes = pixel_hashes(read.x)
         if opened.channels > 1 and plan.network.options.get("in_chans") == 1:
             read = in_grey(read)
         samples = _numbered(opened, read, classes)
         samples = replace(samples, name=str(Task.parse(name).on(what)), batch_size=plan.batch_size)
-        return Part(samples, samples.fingerprint())
+        return Part(samples, samples.fingerprint(), hashes)
 
     selection = part(chosen, "selection")
     if len(selection.samples) < len(chosen):
@@ -349,6 +375,6 @@ class _Decoded:
             self._there |= {(view, file.path, file.offset): (read.x, number) for number, file in enumerate(files)}
 
 
-def _shifted(samples: Samples, shift: str) -> Part:
-    made = apply_shift(samples, shift)
-    return Part(made, made.fingerprint())
+def _shifted(part: Part, shift: str) -> Part:
+    made = apply_shift(part.samples, shift)
+    return Part(made, made.fingerprint(), part.hashes)

@@ -41,6 +41,11 @@ class ReadingSection(Spec):
     )
     partial: bool = Field(default=False, description="Whether published sets that are not complete are used.")
     skip_damaged: bool = Field(default=False, description="Whether images that cannot be read are left out.")
+    leave_out_training_images: bool = Field(
+        default=False,
+        description="Whether images that a checkpoint was trained, validated or chosen on, as its file lists them, are "
+        "left out.",
+    )
     workers: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Processes that decode images.")
     cache: str | None = Field(default=None, description="Folder that keeps decoded images, mapped into memory.")
     memory_limit: Annotated[float, Field(ge=0)] = Field(
