@@ -31,6 +31,14 @@ class Output:
     hidden: Any = None
 
 
+@dataclass(slots=True)
+class Slots:
+    """Without a dictionary of its own."""
+
+    logits: Tensor
+    features: Tensor
+
+
 class Model(nn.Module):
     """A linear network that wraps its logits."""
 
@@ -52,6 +60,15 @@ CLEAR: dict[str, Callable[[Tensor], Any]] = {
     "named tuple": lambda y: Pair(y[:, :1], y),
     "object": lambda y: Output(y, hidden=(y, y)),
     "namespace": lambda y: SimpleNamespace(logits=y, other=y * 2),
+    "object with slots": lambda y: Slots(y, y * 2),
+}
+# With a number of classes that is known, three here.
+CLEAR_BY_SHAPE: dict[str, Callable[[Tensor], Any]] = {
+    "logits and features": lambda y: (y, y[:, :2]),
+    "features and logits": lambda y: [y.repeat(1, 2), y],
+    "features as maps": lambda y: {"out": y, "maps": y[:, :, None, None]},
+    "loss and scores": lambda y: {"loss": y.mean(), "scores": y},
+    "aside of a class less": lambda y: (y[:, :1], y, None),
 }
 UNCLEAR: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "tuple": (lambda y: (y, y[:, :2]), r"a tuple with item 0 of shape \(4, 3\), item 1 of shape \(4, 2\)"),
@@ -83,6 +100,22 @@ def test_unclear_outputs_are_refused_in_one_line(kind: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", CLEAR_BY_SHAPE)
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_the_only_tensor_with_a_number_for_each_class_is_the_logits(kind: str, count: int) -> None:
+    x, model, plain = torch.rand(count, 3, 2, 2), wrapped(CLEAR_BY_SHAPE[kind]), wrapped(CLEAR["tensor"])
+    model.classes = 3
+    torch.testing.assert_close(model(x), plain(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("wrap", [lambda y: (y, y + 1), lambda y: (y[:, :2], y[:, 1:])])
+def test_two_tensors_of_one_shape_or_none_of_the_right_one_stay_unclear(wrap: Callable[[Tensor], Any]) -> None:
+    model = wrapped(wrap)
+    model.classes = 3
+    with pytest.raises(BadInput, match="have it return the logits"):
+        model(torch.rand(4, 3, 2, 2))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("steps", [3])
 def test_logits_of_other_types_are_attacked_as_those_of_the_images(dtype: torch.dtype, steps: int) -> None:
@@ -112,7 +145,7 @@ def test_a_file_of_a_network_in_float64_is_measured(tmp_path: Path) -> None:
         "import torch\nfrom torch import nn\n"
         "class Net(nn.Module):\n"
         "    def __init__(self, n):\n        super().__init__(); self.l = nn.Linear(12, n)\n"
-        "    def forward(self, x):\n        return {'logits': self.l(x.flatten(1)).double()}\n"
+        "    def forward(self, x):\n        return self.l(x.flatten(1)).double(), x\n"
         "def make(num_classes):\n    return Net(num_classes)\n"
     )
     model = build_model(f"{tmp_path / 'net.py'}:make", num_classes=3)

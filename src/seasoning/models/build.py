@@ -28,8 +28,9 @@ class PixelClassifier(nn.Module):
     """A network behind its normalization: images in [0, 1] to logits.
 
     The constants are no part of the state, so `network.state_dict()` has the architecture's own names. What
-    `build_model` knows of the images is kept: the constants that it was `given`, their `channels`, their `image_size`
-    (height and width, where it was given or the network says it), and whether the network takes `any_size`.
+    `build_model` knows is kept: the number of `classes`, and of the images the constants that it was `given`, their
+    `channels`, their `image_size` (height and width, where it was given or the network says it), and whether the
+    network takes `any_size`.
 
     Args:
         network: Normalized images to logits.
@@ -44,6 +45,7 @@ class PixelClassifier(nn.Module):
     def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], code: str = "") -> None:
         super().__init__()
         self.network, self.code = network, code
+        self.classes: int | None = None
         self.channels: int | None = None
         self.image_size: tuple[int, int] | None = None
         self.any_size = False
@@ -58,7 +60,7 @@ class PixelClassifier(nn.Module):
         Raises:
             BadInput: the network returns something that no logits are clearly in.
         """
-        return logits_in(self.network((x - self.mean) / self.std), x)
+        return logits_in(self.network((x - self.mean) / self.std), x, self.classes)
 
     @property
     def constants(self) -> Constants:
@@ -131,7 +133,7 @@ def build_model(
         model = PixelClassifier(network, *_chosen(*own, mean, std, len(own[0])))
     if mean is not None and std is not None:
         model.given = model.constants
-    model.channels = options.get("in_chans")
+    model.classes, model.channels = num_classes, options.get("in_chans")
     model.image_size, model.any_size = _image_size(model.network, options.get("img_size"))
     model.eval()
     if state is None:
