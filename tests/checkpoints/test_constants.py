@@ -63,7 +63,7 @@ def test_a_mean_without_a_standard_deviation_beside_it_says_nothing() -> None:
     [
         (BYTES, WORDS + r",? and std 0.229,0.224,0.225"),
         (Constants((103.939, 116.779, 123.68), (1.0, 1.0, 1.0)), "say mean 0.4076,0.458,0.485 and std 0.003922"),
-        (Constants((0.0,), (255.0,)), r"say mean 0 and std 1 \(--mean, --std\)"),
+        (Constants((0.0,), (255.0,)), r"say mean 0 and std 1 \(--mean and --std, or network.mean"),
         (Constants((0.5,), (0.0,)), "is impossible"),
         (Constants((float("nan"),), (1.0,)), "is impossible"),
     ],

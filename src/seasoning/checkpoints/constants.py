@@ -28,6 +28,9 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+# Where users say constants, for errors: one of these is what they said, whichever command it was.
+_SAID_BY = "--mean and --std, or network.mean and network.std of a plan or a recipe"
+
 # Constants that differ by less are one set, rounded differently; neighbouring values of a pixel differ by 0.004.
 _SAME_CONSTANT = 1e-3
 # Channels that a set of constants has at most; longer tensors of these names are something else.
@@ -175,7 +178,7 @@ def sound(constants: Constants, what: str) -> Constants:
         numbers = [",".join(f"{value:.4g}" for value in values) for values in _scaled(constants)]
         raise Mismatch(
             f"{what}, mean {_listed(mean)} and std {_listed(std)}, is for pixels of 0 to 255, and here they lie in "
-            f"[0, 1]: if that is meant, say mean {numbers[0]} and std {numbers[1]} (--mean, --std)"
+            f"[0, 1]: if that is meant, say mean {numbers[0]} and std {numbers[1]} ({_SAID_BY})"
         )
     return constants
 
@@ -185,16 +188,13 @@ def in_units_of_255(constants: Constants) -> bool:
     return max(*constants.mean, *constants.std) > 1
 
 
-def settled(
-    own: Constants | None, given: Constants | None, who: str, *, options: str = "--mean, --std"
-) -> Constants | None:
+def settled(own: Constants | None, given: Constants | None, who: str) -> Constants | None:
     """By what images are normalized: what a checkpoint says, else what the caller says; `None` where neither does.
 
     Args:
         own: What the checkpoint says. In units of 255, the caller has to say the same in units of 1.
         given: By the caller.
         who: The checkpoint, for the error.
-        options: Where the caller says them, for the error.
 
     Raises:
         Mismatch: they differ, or are impossible.
@@ -207,7 +207,7 @@ def settled(
     if given is not None and not _same(own, given):
         raise Mismatch(
             f"{who} was trained with normalization mean {list(own.mean)} and std {list(own.std)}, not "
-            f"{list(given.mean)} and {list(given.std)}: leave mean and std out ({options})"
+            f"{list(given.mean)} and {list(given.std)}: leave mean and std out ({_SAID_BY})"
         )
     _log.info("normalizing as %s says: mean %s, std %s", who, *map(list, own))
     return own

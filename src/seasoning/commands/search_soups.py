@@ -87,7 +87,7 @@ def network_of(plan: SearchPlan, sets: Sets, state: State) -> PixelClassifier:
         outputs=len(sets.classes),
         channels=sets.channels,
         state=state,
-        constants=settled(said, given, "an ingredient", options="network.mean, network.std"),
+        constants=settled(said, given, "an ingredient"),
     )
 
 
