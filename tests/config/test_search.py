@@ -9,6 +9,7 @@ from seasoning.config.search import (
     SearchPlan,
     make_plan,
     objectives_of,
+    plan_content,
     points_of,
     read_plan,
     require_front,
@@ -131,6 +132,49 @@ def test_a_file_is_read_with_places_beside_it(tmp_path: Path) -> None:
     assert (plan.data, plan.folder) == ({"cartoons": "cartoons"}, str(tmp_path))
     assert (plan.shots, plan.top, plan.space.kind, plan.space.step, plan.space.low) == (30, 1, "box", 0.2, -0.2)
     assert plan.attack.suite == "strong"
+
+
+@pytest.mark.parametrize(
+    ("value", "beside"),
+    [
+        ("a.pt", True),
+        ("a.pt:state_dict_ema", True),
+        ("a.pt:model.net", True),
+        ("sharded", True),
+        ("local-dir:sharded", True),
+        ("sharded:part", False),
+        ("b.pt:ema", False),
+        ("timm:resnet18", False),
+        ("hf-hub:me/mine", False),
+        ("local-dir:elsewhere", False),
+    ],
+)
+def test_parts_of_files_and_folders_are_looked_for_beside_the_plan(tmp_path: Path, value: str, beside: bool) -> None:
+    (tmp_path / "a.pt").touch()
+    (tmp_path / "sharded").mkdir()
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        f'[ingredients]\na = "{value}"\n[network]\narchitecture = "net.py:make"\noptions = {{ width = 4 }}\n'
+    )
+    found = plan_content(path, {})["ingredients"]["a"]
+    kind, place = ("local-dir:", value[10:]) if value.startswith("local-dir:") else ("", value)
+    assert found == (f"{kind}{tmp_path / place}" if beside else value)
+
+
+def test_a_file_of_an_architecture_is_looked_for_beside_the_plan(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    for text in (
+        '[network]\narchitecture = "net.py:make"\noptions = { width = 4 }\n',
+        'architecture = "net.py:make"\n',
+    ):
+        path.write_text(text)
+        assert plan_content(path, {})["network"]["architecture"] == "net.py:make"
+        (tmp_path / "net.py").touch()
+        assert plan_content(path, {})["network"]["architecture"] == f"{tmp_path / 'net.py'}:make"
+        # What the command line says is meant from where the user is.
+        given = plan_content(path, {"network": {"architecture": "net.py:other"}})["network"]["architecture"]
+        assert given == "net.py:other"
+        (tmp_path / "net.py").unlink()
 
 
 def test_files_that_are_no_plan_are_told(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ __all__ = [
     "shared_ingredients",
 ]
 
+# What timm puts before the folder of a published model.
+_LOCAL = "local-dir:"
 # Names that a data set would be mistaken for something else by, in an objective or on the page.
 _TAKEN = ("clean", *WAYS)
 
@@ -206,6 +208,8 @@ def plan_content(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     content = at_todays_keys(text, SearchPlan)
     if isinstance(content.get("ingredients"), dict):
         content["ingredients"] = {name: _beside(path, value) for name, value in content["ingredients"].items()}
+    if isinstance(content.get("network"), dict) and "architecture" in content["network"]:
+        content["network"]["architecture"] = _beside(path, content["network"]["architecture"])
     content.setdefault("folder", str(path.parent))
     for name, value in at_todays_keys(changes, SearchPlan).items():
         there = content.get(name)
@@ -268,5 +272,10 @@ def shared_ingredients(plan: SearchPlan, objectives: Sequence[SearchObjective]) 
 
 
 def _beside(plan: Path, value: object) -> object:
-    here = plan.parent / str(value)
-    return str(here) if here.is_file() else value
+    """The name of a file, a folder or a part of either (`FILE:NAME`) as beside the plan, if it lies there."""
+    text = str(value)
+    # A folder of a published model is named with what it is; where it lies comes after it.
+    kind, folder = (text[: len(_LOCAL)], text[len(_LOCAL) :]) if text.startswith(_LOCAL) else ("", text)
+    here = str(plan.parent / folder)
+    there = folder != "" and (Path(here).exists() or (":" in folder and Path(here.rpartition(":")[0]).is_file()))
+    return f"{kind}{here}" if there else value
