@@ -17,7 +17,7 @@ from PIL import Image
 from seasoning.checkpoints.images import read_used_images
 from seasoning.checkpoints.load import load_ingredient, read_metadata, save_state
 from seasoning.checkpoints.provenance import constants_of
-from seasoning.commands.train import run_recipe
+from seasoning.commands.train import check_images, run_recipe
 from seasoning.config.base import resolve
 from seasoning.config.train import read_recipe_file, recipe_files
 from seasoning.data import Samples
@@ -317,7 +317,7 @@ def test_a_fine_tune_keeps_the_constants_of_its_start(tmp_path: Path) -> None:
         return seen[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seasoning.commands.train.build_model", watched)
+        patch.setattr("seasoning.commands.data.build_model", watched)
         run_recipe("tune", read_recipe_file(recipe), tmp_path / "run", init=init, device="cpu", trackers=())
     assert (seen[0].mean.item(), seen[0].std.item()) == (0.0, 1.0)
     best = tmp_path / "run" / "best.safetensors"
@@ -385,6 +385,57 @@ def test_bad_input_is_told_before_any_work(recipe: Path, tmp_path: Path, argumen
     given = [str(recipe) if each == "RECIPE" else each for each in arguments]
     assert words in seasoning("train", *given, "--out", folder, expect=2)
     assert not folder.exists()
+
+
+def test_options_that_repeat_what_the_images_say_are_taken_and_others_told(recipe: Path) -> None:
+    spec = read_recipe_file(recipe)
+    check_images(resolve(["network.options={num_classes=10, in_chans=1}"], spec))
+    with pytest.raises(BadInput, match="num_classes=7 of the architecture, and the data have 10 classes"):
+        check_images(resolve(["network.options={num_classes=7}"], spec))
+    with pytest.raises(BadInput, match="in_chans=3 of the architecture, and the images have 1"):
+        check_images(resolve(["network.options={in_chans=3}"], spec))
+
+
+def test_a_grey_network_is_trained_on_images_in_colour(recipe: Path, tmp_path: Path) -> None:
+    for label in range(2):
+        (tmp_path / "images" / f"{label}").mkdir(parents=True)
+        for number in range(12):
+            colour = (200 * label + number, 30 + number, 40)
+            Image.new("RGB", (8, 8), colour).save(tmp_path / "images" / f"{label}" / f"{number}.png")
+    data = ["data.classes=2", "data.shape=[3, 8, 8]", "data.validation=8", "optimizer.batch_size=8"]
+    spec = resolve([*data, "schedule.epochs=1", "network.options={in_chans=1}"], read_recipe_file(recipe))
+    spec = spec.model_copy(update={"data": spec.data.model_copy(update={"source": str(tmp_path / "images")})})
+    best = run_recipe("x", spec, tmp_path / "run", device="cpu", trackers=())
+    assert {each.shape[1] for name, each in load_ingredient(best).items() if "stem" in name and each.dim() == 4} == {1}
+
+
+def test_the_code_of_a_network_from_a_file_belongs_to_its_training(recipe: Path, tmp_path: Path) -> None:
+    code = (
+        "from seasoning.models import build_model\n\ndef make(num_classes, in_chans):\n"
+        "    return build_model('resnet_small', num_classes=num_classes, in_chans=in_chans, widths=(8, 8)).network\n"
+    )
+    (tmp_path / "net.py").write_text(code)
+    network = f'network.architecture="{tmp_path / "net.py"}:make"'
+    options: list[str | Path] = ["--set", network, "--set", "schedule.epochs=1", "--out", tmp_path / "run"]
+    seasoning("train", recipe, *options, "--tracker", "none")
+    seasoning("train", recipe, *options, "--tracker", "none", "--resume")
+    (tmp_path / "net.py").write_text(code.replace(".network", ".network.double().float()"))
+    printed = seasoning("train", recipe, *options, "--tracker", "none", "--resume", expect=2)
+    assert "belongs to another training (code is " in printed
+    seasoning("train", recipe, *options, "--tracker", "none", "--resume", "--accept-changes")
+
+
+def test_constants_of_a_recipe_that_its_start_contradicts_are_told(tmp_path: Path) -> None:
+    recipe, init = tmp_path / "tune.toml", tmp_path / "init.safetensors"
+    recipe.write_text(FINE_TUNE)
+    with torch.random.fork_rng():
+        state = build_model("resnet_small", num_classes=10).network.state_dict()
+    save_state(state, init, {"seasoning.ingredient": json.dumps({"mean": [0.0], "std": [1.0]})})
+    setting = ["network.mean=[0.5]", "network.std=[0.5]"]
+    options = [part for each in setting for part in ("--set", each)]
+    printed = seasoning("train", recipe, "--init", init, *options, "--out", tmp_path / "run", expect=2)
+    assert "init.safetensors was trained with normalization mean [0.0] and std [1.0], not [0.5] and [0.5]" in printed
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_does_not_fit_is_told(recipe: Path, tmp_path: Path) -> None:
@@ -460,7 +511,7 @@ def test_validation_takes_no_more_images_at_a_time_than_a_part_of_a_batch(recipe
 
     spec = resolve(["optimizer.accumulate=3", "schedule.epochs=1"], read_recipe_file(recipe))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seasoning.commands.train.build_model", watched)
+        patch.setattr("seasoning.commands.data.build_model", watched)
         run_recipe("x", spec, tmp_path / "run", device="cpu", trackers=())
     # AutoPGD takes up to a quarter more where no gradient is.
     assert 11 <= max(sizes) <= 13

@@ -145,7 +145,7 @@ def seen_by(model: PixelClassifier, samples: Samples) -> Samples:
     """
     if model.channels == 1 and samples.x.shape[1] == _COLOURS:
         samples = in_grey(samples)
-    require_takes(model, samples.images(slice(0, 1)), "the network", "bring them to its size")
+    require_takes(model, samples.images(slice(0, 1)), "the network", "bring them to its size, or choose another")
     return samples
 
 

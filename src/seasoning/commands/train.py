@@ -13,19 +13,19 @@ import timm
 import torch
 
 from seasoning.atomic import replacing
+from seasoning.checkpoints.constants import Constants, settled
 from seasoning.checkpoints.fingerprints import fingerprint
 from seasoning.checkpoints.images import images_metadata
 from seasoning.checkpoints.load import State, load_ingredient, save_state
 from seasoning.checkpoints.provenance import constants_of, ingredient_metadata, ingredient_name
-from seasoning.commands.data import training_images
+from seasoning.commands.data import build_for, seen_by, training_images
 from seasoning.commands.overlap import trained_on
 from seasoning.config.train import MADE, RecipeSpec, asked_recipe
 from seasoning.data import SOURCES, Samples, load_source, split_samples
 from seasoning.data.sources import Used, source_parts, usual_parts
 from seasoning.errors import BadInput, RunConflict, UnknownName, nearest
-from seasoning.models import PixelClassifier, build_model
+from seasoning.models import PixelClassifier
 from seasoning.models.from_file import is_file_name
-from seasoning.models.probe import require_takes
 from seasoning.store.run_folder import claimed, entries
 from seasoning.threat import Threat
 from seasoning.training import (
@@ -138,9 +138,10 @@ def run_recipe(
     parts = _images(spec, math.ceil(settings.batch_size / settings.accumulate))
     require_images(settings, len(parts["train"]))
     model, start = _network(spec, parts["train"], init)
-    identity = _identity(spec, parts, start)
+    identity = _identity(spec, parts, start, model.code)
     _check_folder(folder, resume)
     images = images_metadata(trained_on(parts, _named(spec.data.source), identity["images"], init))
+    parts = {part: seen_by(model, each) for part, each in parts.items()}
     scores: list[Scores] = []
     with claimed(folder):
 
@@ -222,7 +223,8 @@ def check_images(spec: RecipeSpec) -> None:
     Raises:
         BadInput: there are too few, or the network does not take them.
     """
-    _network(spec, _images(spec, 1)["train"], None)
+    samples = _images(spec, 1)["train"]
+    seen_by(_network(spec, samples, None)[0], samples)
 
 
 def settings_from(spec: RecipeSpec) -> Settings:
@@ -343,32 +345,29 @@ def _made(classes: int, shape: tuple[int, int, int]) -> Samples:
 
 def _network(spec: RecipeSpec, samples: Samples, init: Path | None) -> tuple[PixelClassifier, str | None]:
     """The network at its start, and the fingerprint of the checkpoint it starts from."""
-    state = None if init is None else load_ingredient(init)
-    # A checkpoint says itself how it normalizes; else the recipe does, or the architecture.
-    given = None if init is None else constants_of([init])
-    mean, std = (spec.network.mean, spec.network.std) if given is None else given
+    network = spec.network
+    state, said = (None, None) if init is None else (load_ingredient(init), constants_of([init]))
+    given = None if network.mean is None or network.std is None else Constants(network.mean, network.std)
     # Initialization draws from torch's global generator: fork it, so that nothing outside notices.
     with torch.random.fork_rng():
         torch.manual_seed(spec.seed)
-        model = build_model(
-            spec.network.architecture,
-            num_classes=samples.classes,
+        model = build_for(
+            network.architecture,
+            network.options,
+            outputs=samples.classes,
+            channels=samples.x.shape[1],
             state=state,
-            mean=mean,
-            std=std,
-            **{"in_chans": samples.x.shape[1], **spec.network.options},
+            constants=settled(said, given, str(init)),
         )
-    name = f"architecture {spec.network.architecture!r}"
-    require_takes(model, samples.images(slice(2)), name, "choose another, or other images")
     return model, None if state is None else fingerprint(state)
 
 
-def _identity(spec: RecipeSpec, parts: dict[str, Samples], start: str | None) -> dict[str, Any]:
-    """What a state belongs to; a folder of images may move."""
+def _identity(spec: RecipeSpec, parts: dict[str, Samples], start: str | None, code: str) -> dict[str, Any]:
+    """What a state belongs to, with the code of a network from somebody's file; a folder of images may move."""
     settings = spec.model_dump(mode="json")
     settings["data"].pop("source")
     images = {name: samples.fingerprint() for name, samples in parts.items()}
-    return {"settings": settings, "images": images, "init": start}
+    return {"settings": settings, "images": images, "init": start, **({"code": code} if code else {})}
 
 
 def _check_folder(folder: Path, resume: bool) -> None:
