@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from seasoning.checkpoints.class_names import carried_names
 from seasoning.checkpoints.load import State, load_ingredient
-from seasoning.commands.data import carried_names
 from seasoning.commands.evaluate import Line, evaluate_sets
 from seasoning.config.evaluate import EvaluateSpec
 from seasoning.config.sections import NetworkSection, ReadingSection

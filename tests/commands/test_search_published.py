@@ -18,7 +18,7 @@ from seasoning.config.search import make_plan, objectives_of
 from seasoning.data import Samples, apply_shift
 from seasoning.data.decoding import decode_all
 from seasoning.data.imagenet import wnids
-from seasoning.errors import BadInput, SeasoningError
+from seasoning.errors import BadInput, Mismatch, SeasoningError
 from seasoning.report.verdicts import notes
 from seasoning.selection import Limit
 from seasoning.store.database import Store
@@ -318,7 +318,7 @@ def test_names_in_the_ingredients_number_one_s_own_folders(tree: Path) -> None:
     natural = ("class2", "class10")
     assert classes(natural, natural) == natural
     assert classes(natural, natural, class_order="plain") == ("class10", "class2")
-    with pytest.raises(BadInput, match="'plain' and 'ahead' name the classes in two orders"):
+    with pytest.raises(Mismatch, match="plain and ahead name the classes in two orders"):
         classes(natural, ("class10", "class2"))
     # What the plan says comes first, whatever a checkpoint says.
     assert classes(("class2", "other"), ("class2", "other"), classes=["class10", "class2"]) == ("class10", "class2")

@@ -1,6 +1,5 @@
 """The order of classes: as folders are sorted, as a list says, as a checkpoint says."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timm.utils.misc import natural_key
 
-from seasoning.data.class_names import Numbering, class_names_in, numbered
+from seasoning.checkpoints.class_names import class_names_in
+from seasoning.data.class_names import Numbering, numbered
 from seasoning.data.corruptions.write import write_corrupted
 from seasoning.data.open import ReadOptions, open_data
 from seasoning.data.recognise import find_set
@@ -72,61 +72,12 @@ def test_unknown_orders_and_classes_named_twice_are_refused() -> None:
 
 
 WANTED = ("cat", "ant", "Dog 2")
-IN_ORDER = {str(index): name for index, name in enumerate(WANTED)}
-
-
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        {"classes": list(WANTED)},
-        {"class_names": json.dumps(WANTED)},
-        {"label_names": str(WANTED)},
-        {"id2label": IN_ORDER},
-        {"id2label": json.dumps(dict(reversed(IN_ORDER.items())))},
-        {"config": {"id2label": {int(index): name for index, name in IN_ORDER.items()}}},
-        {"class_to_idx": {name: index for index, name in enumerate(WANTED)}},
-        {"label2id": json.dumps({name: index for index, name in reversed(list(enumerate(WANTED)))})},
-        {"model": json.dumps({"pretrained_cfg": {"label_names": WANTED}})},
-        {"hyper_parameters": {"dataset": {"classes": list(WANTED)}}, "num_classes": 3, "epoch": "7"},
-        {"id2label": {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}, "names": list(WANTED)},
-        {"id2label": IN_ORDER, "label2id": {name: int(index) for index, name in IN_ORDER.items()}},
-        {"classes": dict(IN_ORDER), "labels": 3},
-    ],
-)
-def test_names_are_found_in_logit_order(metadata: dict[str, Any]) -> None:
-    assert class_names_in(metadata) == WANTED
-
-
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        {},
-        {"classes": "10"},
-        {"classes": 10},
-        {"classes": "[1, 2"},
-        {"classes": [1, 2]},
-        {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}},
-        {"id2label": {"0": "cat", "2": "dog"}},
-        {"class_to_idx": {"cat": 0, "dog": 0}},
-        {"labels": ["cat"]},
-        {"seasoning.soup": '{"ingredients": ["a", "b"]}'},
-    ],
-)
-def test_what_names_no_classes_says_nothing(metadata: dict[str, Any]) -> None:
-    assert class_names_in(metadata) is None
 
 
 def test_numbers_as_names_are_names() -> None:
     for names in (("class1", "class2", "class10"), ("0", "1", "10", "2")):
         assert class_names_in({"classes": list(names)}) == names
         assert numbered(sorted(names), Numbering(carried=names), "here")[0] == names
-
-
-def test_two_orders_in_one_checkpoint_are_refused() -> None:
-    with pytest.raises(
-        BadInput, match="names its classes twice, in different orders: id2label is cat, ant, Dog 2, and"
-    ):
-        class_names_in({"classes": sorted(WANTED), "id2label": IN_ORDER})
 
 
 FOLDERS = ["ant", "cat", "dog_2"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seasoning.checkpoints.adapters import shared_names
+from seasoning.checkpoints.class_names import agreed_names, names_beside
 from seasoning.checkpoints.constants import Constants, agreed, carried
 from seasoning.checkpoints.load import Form, State, form_of, open_checkpoint
 from seasoning.checkpoints.provenance import said_beside
@@ -47,6 +48,7 @@ class Ingredients(NamedTuple):
             the checkpoints do not fit together.
         constants: By what each normalizes images, wherever it says so; `None` where it does not.
         outside: The same, as far as no tensor in the states themselves says it.
+        classes: The classes of each in the order of its logits, wherever it says so; `None` where it does not.
     """
 
     names: list[str]
@@ -54,12 +56,11 @@ class Ingredients(NamedTuple):
     states: list[State]
     constants: list[Constants | None]
     outside: list[Constants | None]
+    classes: list[tuple[str, ...] | None]
 
     def first(self, count: int) -> "Ingredients":
         """The first so many of them."""
-        parts = (self.names, self.checkpoints, self.states, self.constants, self.outside)
-        names, checkpoints, states, constants, outside = (part[:count] for part in parts)
-        return Ingredients(names, checkpoints, states, constants, outside)  # type: ignore[arg-type]
+        return Ingredients(*(part[:count] for part in self))  # type: ignore[arg-type]
 
     def agreed(self) -> Constants | None:
         """The constants that a network of these ingredients is to be built with; `None` where none are known.
@@ -71,6 +72,14 @@ class Ingredients(NamedTuple):
         """
         agreed(zip(self.names, self.constants, strict=True))
         return agreed(zip(self.names, self.outside, strict=True))
+
+    def agreed_classes(self) -> tuple[str, ...] | None:
+        """The classes in the order of the logits; `None` where no ingredient names them.
+
+        Raises:
+            Mismatch: two ingredients name them in different orders.
+        """
+        return agreed_names(zip(self.names, self.classes, strict=True))
 
 
 def load_ingredients(sources: Sequence[str | Path], names: Sequence[str] | None = None) -> Ingredients:
@@ -93,7 +102,8 @@ def load_ingredients(sources: Sequence[str | Path], names: Sequence[str] | None 
     ]
     said = [said_beside(each.entries, who) for who, each in zip(called, checkpoints, strict=True)]
     constants, outside = normalized_by(called, said, checkpoints, states)
-    return Ingredients(called, list(checkpoints), states, constants, outside)
+    classes = [names_beside(each.entries, source) for each, source in zip(checkpoints, sources, strict=True)]
+    return Ingredients(called, list(checkpoints), states, constants, outside, classes)
 
 
 def shared_form(forms: Sequence[Mapping[str, Form]], called: Sequence[str]) -> list[SharedForm | None]:

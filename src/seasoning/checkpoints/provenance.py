@@ -42,6 +42,7 @@ class Provenance(NamedTuple):
     weights: tuple[float, ...]
     policy: str  # what became of batch-norm statistics
     constants: Constants | None  # by what it normalizes images
+    classes: tuple[str, ...] | None  # in the order of its logits
 
 
 def soup_metadata(
@@ -50,6 +51,7 @@ def soup_metadata(
     *,
     policy: str = "mix",
     constants: Constants | None = None,
+    classes: Sequence[str] | None = None,
 ) -> dict[str, str]:
     """What a soup's file says of its making, as text under `"seasoning.soup"`.
 
@@ -58,9 +60,10 @@ def soup_metadata(
         weights: One number for each.
         policy: What became of batch-norm statistics.
         constants: By what the soup normalizes images, where that is known.
+        classes: Their names in the order of the logits, where they are known.
 
     Returns:
-        JSON with `ingredients`, `weights`, `policy`, `versions` of seasoning and torch, and `mean` and `std`.
+        JSON with `ingredients`, `weights`, `policy`, `versions` of seasoning and torch, `mean`, `std` and `classes`.
     """
     provenance: dict[str, object] = {
         "ingredients": list(fingerprints),
@@ -70,6 +73,8 @@ def soup_metadata(
     }
     if constants is not None:
         provenance |= {"mean": list(constants.mean), "std": list(constants.std)}
+    if classes is not None:
+        provenance["classes"] = list(classes)
     return {_SOUP: json.dumps(provenance)}
 
 
@@ -195,7 +200,8 @@ def read_provenance(path: Path, count: int) -> Provenance:
         constants = (
             Constants(tuple(content["mean"]), tuple(content["std"])) if {"mean", "std"} <= content.keys() else None
         )
-        provenance = Provenance(tuple(marks), tuple(weights), str(content.get("policy", "mix")), constants)
+        classes = tuple(map(str, content["classes"])) if "classes" in content else None
+        provenance = Provenance(tuple(marks), tuple(weights), str(content.get("policy", "mix")), constants, classes)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(f"{path} holds a provenance that cannot be read ({error})") from error
     if len(provenance.ingredients) != count:

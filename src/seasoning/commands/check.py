@@ -55,6 +55,7 @@ def check_checkpoints(
         ingredients.states,
         names=ingredients.names,
         constants=ingredients.constants,
+        classes=ingredients.classes,
         base=None if base is None else everyone.states[-1],
     )
     if architecture is None or data is None:

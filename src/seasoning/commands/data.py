@@ -1,6 +1,5 @@
 """What several commands want of data and models: training images, a network for some data, images as it sees them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,8 @@ from torch import Tensor
 
 from seasoning.checkpoints.constants import Constants
 from seasoning.checkpoints.hub import PREFIXES
-from seasoning.checkpoints.load import State, is_there, parted, read_entries
+from seasoning.checkpoints.load import State
 from seasoning.data import SOURCES, Samples, load_source
-from seasoning.data.class_names import class_names_in
 from seasoning.data.decoding import Photo
 from seasoning.data.sources import source_parts
 from seasoning.errors import BadInput
@@ -23,42 +21,12 @@ from seasoning.models.from_file import is_file_name
 from seasoning.models.probe import require_takes
 
 
-__all__ = ["build_for", "carried_names", "in_grey", "network_for", "seen_by", "speaks_of", "training_images", "view_of"]
+__all__ = ["build_for", "in_grey", "network_for", "seen_by", "speaks_of", "training_images", "view_of"]
 
 _COLOURS = 3
 # Luminance of red, green and blue in 2^16ths, as Pillow has it; they sum to 1, so that grey stays the same grey.
 _LUMINANCE = (19595, 38470, 7471)
 _TOGETHER = 1000  # images that are turned grey at a time
-
-
-def carried_names(source: str | Path) -> tuple[str, ...] | None:
-    """The classes of a checkpoint in the order of its logits, where it or the `config.json` beside it say so.
-
-    A checkpoint says so in its metadata, or in the entries that a training script saved beside the parameters.
-
-    Args:
-        source: What `load_ingredient` reads.
-
-    Raises:
-        BadInput: the file is damaged, or names the classes in two orders.
-        UnknownName: timm has no such model.
-    """
-    text = str(source)
-    if text.startswith(PREFIXES):
-        beside = Path(text.removeprefix("local-dir:"))
-    elif is_there(source):
-        beside = parted(source)[0].parent
-    else:
-        return None  # for the reader of its parameters to say
-    said = class_names_in(read_entries(source))
-    config = beside / "config.json"
-    if said is not None or not config.is_file():
-        return said
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # a file of that name that is something else
-    return class_names_in(content) if isinstance(content, Mapping) else None
 
 
 def speaks_of(source: str | Path, architecture: str) -> bool:

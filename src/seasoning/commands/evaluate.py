@@ -13,12 +13,13 @@ import torch
 from seasoning import metrics, statistics
 from seasoning.attacks import Attack, suite_attack
 from seasoning.attacks.checks import check_threat
+from seasoning.checkpoints.class_names import carried_names
 from seasoning.checkpoints.constants import Constants, settled
 from seasoning.checkpoints.fingerprints import fingerprint
 from seasoning.checkpoints.images import UsedImages
 from seasoning.checkpoints.load import is_there, load_ingredient, parted
 from seasoning.checkpoints.provenance import constants_of, images_used
-from seasoning.commands.data import build_for, carried_names, seen_by, speaks_of, view_of
+from seasoning.commands.data import build_for, seen_by, speaks_of, view_of
 from seasoning.commands.overlap import known_images, overlaps, require_some, used_ids
 from seasoning.config.evaluate import EvaluateSpec
 from seasoning.config.run_record import read_record

@@ -84,7 +84,7 @@ def make_soup(
     used = {str(path): path for path, weight in zip(paths, weights, strict=True) if weight != 0}
     known = known_images(used, leave_out=leave_out_training_images, say=say)
     ingredients = load_ingredients(paths)
-    constants = ingredients.agreed()
+    constants, classes = ingredients.agreed(), ingredients.agreed_classes()
     # The statistics are replaced; those mixed here only freeze the network that attacks climb.
     mixed = mix(ingredients.states, weights, policy="geometric", names=ingredients.names)
     images = _looked_at(training_images(data), known, leave_out_training_images, say)
@@ -93,7 +93,7 @@ def make_soup(
     calibrate(model, samples, threats, seed=seed)
     marks = [fingerprint(checkpoint) for checkpoint in ingredients.checkpoints]
     # Its statistics are right for images that are normalized as they were here, whatever gave the constants.
-    metadata = soup_metadata(marks, weights, policy=policy, constants=model.constants)
+    metadata = soup_metadata(marks, weights, policy=policy, constants=model.constants, classes=classes)
     sets = [ImageSet(images.name, images.fingerprint())]
     measured_on = used_images({"training": pixel_hashes(images.x)}, sets)
     metadata |= images_metadata(soup_images(paths, weights, measured_on))

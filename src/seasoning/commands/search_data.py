@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seasoning.checkpoints.class_names import agreed_names, carried_names
 from seasoning.checkpoints.images import Hashes, UsedImages
 from seasoning.checkpoints.provenance import images_used
-from seasoning.commands.data import carried_names, in_grey
+from seasoning.commands.data import in_grey
 from seasoning.commands.overlap import left_out_ids, overlaps
 from seasoning.config.search import SearchPlan
 from seasoning.data import SOURCES, Samples, apply_shift
@@ -229,12 +230,7 @@ def _open(
 
 def _carried(plan: SearchPlan) -> tuple[str, ...] | None:
     """The classes in the order of the logits, as the ingredients say."""
-    said = {name: names for name, path in plan.ingredients.items() if (names := carried_names(path)) is not None}
-    for name, names in said.items():
-        first = next(iter(said))
-        if names != said[first]:
-            raise BadInput(f"ingredients {first!r} and {name!r} name the classes in two orders: they do not mix")
-    return next(iter(said.values()), None)
+    return agreed_names((name, carried_names(path)) for name, path in plan.ingredients.items())
 
 
 def _names(part: Opened) -> tuple[str, ...]:
@@ -345,7 +341,7 @@ def _numbered(opened: Opened, samples: Samples, classes: Sequence[str]) -> Sampl
         return samples
     indices = torch.tensor([classes.index(each) for each in names])
     valid = None if samples.valid is None else torch.where(samples.valid < 0, -1, indices[samples.valid])
-    return replace(samples, y=indices[samples.y], valid=valid, classes=len(classes))
+    return replace(samples, y=indices[samples.y], valid=valid, classes=len(classes), class_names=tuple(classes))
 
 
 class _Decoded:

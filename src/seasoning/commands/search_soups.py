@@ -54,7 +54,7 @@ def read_ingredients(plan: SearchPlan, say: Callable[[str], None]) -> list[State
             raise BadInput(f"ingredient {path} is not there: give the file of a checkpoint")
     ingredients = load_ingredients(paths, names)
     states: list[State] = [dict(state) for state in ingredients.states]
-    report = check_mixable(states, names=names, constants=ingredients.constants)
+    report = check_mixable(states, names=names, constants=ingredients.constants, classes=ingredients.classes)
     if not report.mixable:
         raise BadInput(f"these ingredients cannot be searched: {report.verdict}")
     if report.verdict != "mix":

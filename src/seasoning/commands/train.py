@@ -270,7 +270,7 @@ def _threats(spec: RecipeSpec) -> list[Threat]:
 
 def _notes(spec: RecipeSpec, parts: Mapping[str, Samples], scores: Sequence[Scores]) -> dict[str, Any]:
     """What the metadata of an ingredient say of its training, as far as the recipe and the images tell."""
-    images = {part: len(samples) for part, samples in parts.items()}
+    images, names = {part: len(samples) for part, samples in parts.items()}, parts["train"].class_names
     return {
         "epochs": spec.schedule.epochs,
         "smoke": spec.smoke,
@@ -279,6 +279,7 @@ def _notes(spec: RecipeSpec, parts: Mapping[str, Samples], scores: Sequence[Scor
         "options": spec.network.options,
         "seed": spec.seed,
         **({"images": {"source": spec.data.source, **images}} if spec.data.source in SOURCES else {}),
+        **({"classes": list(names)} if names else {}),
     }
 
 

@@ -1,28 +1,19 @@
-"""Names of classes in the order of a model's logits: by an order of folder names, or as a checkpoint says them."""
+"""Which logit a folder of images stands for: by the names that a user or a checkpoint says, or by an order of names."""
 
-import ast
-import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from seasoning.checkpoints.class_names import letters, some
 from seasoning.errors import BadInput, UnknownName, nearest
 
 
-__all__ = ["CLASS_ORDERS", "Numbering", "class_names_in", "numbered", "require_distinct"]
+__all__ = ["CLASS_ORDERS", "Numbering", "numbered", "require_distinct"]
 
 CLASS_ORDERS = ("auto", "plain", "natural")
 _MOST_NAMED = 20
-
-# Under which names checkpoints and configs keep the classes, in lower case without separators, the clearest first.
-_LISTS = ("labelnames", "classnames", "classlabels", "classes", "categories", "labels", "names")
-_BY_INDEX = ("id2label", "idx2label", "idxtoclass", "indextoclass", "idtoclass", "int2label", "idx2class", "id2class")
-_BY_NAME = ("label2id", "classtoidx", "classtoindex", "classtoid", "label2idx", "class2idx", "class2id", "classmap")
-_DEEPEST = 4  # mappings in mappings that are looked through
-_PLACEHOLDER = re.compile(r"LABEL_\d+")  # what transformers writes where nobody names the classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,43 +92,15 @@ def numbered(
         return ordered, _order_matters(ordered)
     if not set(folders) & set(known):
         differ = (
-            f"the checkpoint names its classes ({_some(carried)}) otherwise than the folders are called "
-            f"({_some(ordered)}): they are numbered by the folders' names"
+            f"the checkpoint names its classes ({some(carried)}) otherwise than the folders are called "
+            f"({some(ordered)}): they are numbered by the folders' names"
         )
         return ordered, [differ, *_order_matters(ordered)]
     advice = "rename them, or say how they are numbered by --classes FILE or --class-order"
     _require_known(folders, known, where, "the checkpoint's", advice)
     require_distinct(known, folders)
-    settled = [f"classes are numbered as the checkpoint names them: {_some(known)}"]
+    settled = [f"classes are numbered as the checkpoint names them: {some(known)}"]
     return known, [] if known == ordered else settled
-
-
-def class_names_in(metadata: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Names of classes in the order of the logits, as the metadata of a checkpoint or a config carry them.
-
-    They are looked for under the usual names, such as `label_names`, `classes`, `id2label` and `class_to_idx`, also in
-    mappings within; texts are read as JSON or as Python's literals.
-
-    Args:
-        metadata: What lies beside the tensors, as read.
-
-    Returns:
-        `None` where no classes are named, or only by placeholders such as `LABEL_0`.
-
-    Raises:
-        BadInput: the same classes are named twice, in different orders.
-    """
-    found = [(key, names) for rank, key, names in sorted(_named_in(metadata, 0), key=lambda each: each[0])]
-    if not found:
-        return None
-    (first, names), *others = found
-    for key, other in others:
-        if other != names and sorted(other) == sorted(names):
-            raise BadInput(
-                f"the checkpoint names its classes twice, in different orders: {first} is {_some(names)}, and {key} is "
-                f"{_some(other)}; say which is right by --classes FILE, one class a line"
-            )
-    return names
 
 
 def _order_matters(ordered: Sequence[str]) -> list[str]:
@@ -156,7 +119,7 @@ def _order_matters(ordered: Sequence[str]) -> list[str]:
             f"{ordered[index]!r} (--class-order {order})"
         )
     return [
-        f"classes are numbered {taken}: {_some(ordered)}; {'; '.join(said)}. The accuracy is wrong unless the model "
+        f"classes are numbered {taken}: {some(ordered)}; {'; '.join(said)}. The accuracy is wrong unless the model "
         "was trained in the same order: --class-order or --classes FILE settles it"
     ]
 
@@ -176,20 +139,19 @@ def _contradicted(taken: Sequence[str], carried: Sequence[str] | None, by: str) 
     """What to say where the user's order is not that of the checkpoint's own names."""
     if carried is None or tuple(carried) == tuple(taken) or not set(carried) & set(taken):
         return []
-    return [f"classes are numbered by {by} ({_some(taken)}); the checkpoint names them as {_some(carried)}"]
+    return [f"classes are numbered by {by} ({some(taken)}); the checkpoint names them as {some(carried)}"]
 
 
 def _spelled(carried: Sequence[str], folders: Sequence[str]) -> tuple[str, ...]:
     """A checkpoint's names in the spelling of the folders: `Golden Retriever` as `golden_retriever`."""
     if set(folders) <= set(carried):
         return tuple(carried)
-    by_letters = {_letters(folder): folder for folder in folders}
-    known = [_letters(name) for name in carried]
+    by_letters = {letters(folder): folder for folder in folders}
+    known = [letters(name) for name in carried]
     if len(by_letters) < len(folders) or "" in by_letters:
         return tuple(carried)
     return tuple(
-        by_letters.get(letters, name) if known.count(letters) == 1 else name
-        for name, letters in zip(carried, known, strict=True)
+        by_letters.get(key, name) if known.count(key) == 1 else name for name, key in zip(carried, known, strict=True)
     )
 
 
@@ -197,10 +159,6 @@ def _as_written(names: Sequence[str], folders: Sequence[str]) -> tuple[str, ...]
     """Names in the form that the file system has for them: macOS parts letters from their accents."""
     written = {unicodedata.normalize("NFC", folder): folder for folder in folders}
     return tuple(written.get(unicodedata.normalize("NFC", name), name) for name in names)
-
-
-def _letters(name: str) -> str:
-    return "".join(letter for letter in unicodedata.normalize("NFC", name).casefold() if letter.isalnum())
 
 
 def _by_value(names: Iterable[str]) -> tuple[str, ...]:
@@ -225,61 +183,3 @@ _ORDERS: dict[str, Callable[[Iterable[str]], tuple[str, ...]]] = {
     "plain": lambda names: tuple(sorted(names)),
     "natural": _natural,
 }
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f", … ({len(names)})" if len(names) > 4 else "")
-
-
-def _named_in(content: Any, depth: int) -> Iterable[tuple[int, str, tuple[str, ...]]]:
-    """Rank, key and names of each list of classes within a mapping."""
-    if not isinstance(content, Mapping) or depth > _DEEPEST:
-        return
-    for key, value in content.items():
-        plain = re.sub(r"[^a-z0-9]", "", str(key).lower())
-        value = _parsed(value)
-        names = None
-        if plain in _LISTS + _BY_INDEX:
-            names = _by_index(value) if isinstance(value, Mapping) else _listed(value)
-        if plain in _BY_NAME or (names is None and plain in _LISTS + _BY_INDEX):
-            names = _by_name(value)
-        if names is not None and not all(map(_PLACEHOLDER.fullmatch, names)):
-            yield (_BY_INDEX + _LISTS + _BY_NAME).index(plain), str(key), names
-        elif isinstance(value, Mapping):
-            yield from _named_in(value, depth + 1)
-
-
-def _parsed(value: Any) -> Any:
-    """A text as what it spells; anything else as it is."""
-    if not isinstance(value, str) or value[:1] not in ("[", "{", "("):
-        return value
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(value)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-    return value
-
-
-def _listed(value: Any) -> tuple[str, ...] | None:
-    if not isinstance(value, list | tuple) or len(value) < 2 or not all(isinstance(name, str) for name in value):
-        return None
-    return tuple(value)
-
-
-def _by_index(value: Mapping[Any, Any]) -> tuple[str, ...] | None:
-    """Names under the numbers 0 to one less than there are."""
-    try:
-        names = {int(index): name for index, name in value.items()}
-    except (TypeError, ValueError):
-        return None
-    if len(names) != len(value) or sorted(names) != list(range(len(names))):
-        return None
-    return _listed([names[index] for index in range(len(names))])
-
-
-def _by_name(value: Any) -> tuple[str, ...] | None:
-    if not isinstance(value, Mapping) or not all(type(index) is int for index in value.values()):
-        return None
-    turned = {index: name for name, index in value.items()}
-    return _by_index(turned) if len(turned) == len(value) else None

@@ -95,6 +95,7 @@ def read_samples(
         texture=listing.texture,
         label_map=listing.label_map,
         skipped=tuple(read.problems),
+        class_names=listing.class_names,
     )
 
 

@@ -46,6 +46,7 @@ class Samples:
         texture: Of conflict stimuli, the class of the texture, `(N,)` int64; `y` is that of the shape.
         label_map: From the model's logits to these classes; `None` where they are the same.
         skipped: Files left out since they could not be read.
+        class_names: What the classes are called, in their order; empty where they have no names.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Samples:
     texture: Tensor | None = None
     label_map: LabelMap | None = None
     skipped: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.x) == len(self.y) > 0:

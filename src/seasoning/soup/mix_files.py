@@ -70,8 +70,8 @@ def mix_files(
 
     Raises:
         As `mix` and `load_ingredient`, naming the files; Mismatch also where ingredients say that they normalize images
-        differently; BadInput where `out` exists or is an ingredient; SeasoningError where the disk is full. Nothing
-        is written then.
+        or number classes differently; BadInput where `out` exists or is an ingredient; SeasoningError where the disk is
+        full. Nothing is written then.
     """
     target = Path(out)
     require_weights(weights, len(paths))
@@ -89,7 +89,8 @@ def mix_files(
                 ingredient.hash_reads()
 
         def metadata(marks: Sequence[str]) -> dict[str, str]:
-            return soup_metadata(marks, weights, policy=policy, constants=ingredients.outside) | images
+            constants, classes = ingredients.outside, ingredients.classes
+            return soup_metadata(marks, weights, policy=policy, constants=constants, classes=classes) | images
 
         def provenance() -> dict[str, str]:
             marks = [

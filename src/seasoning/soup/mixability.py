@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seasoning.checkpoints.class_names import agreed_names
 from seasoning.checkpoints.constants import alike, carried
 from seasoning.checkpoints.load import State
 from seasoning.errors import BadInput, Mismatch
@@ -88,6 +89,7 @@ def check_mixable(
     names: Sequence[str] | None = None,
     constants: Sequence[Constants | None] | None = None,
     base: State | None = None,
+    classes: Sequence[Sequence[str] | None] | None = None,
 ) -> Mixability:
     """Whether ingredients have a common ancestor close enough to be mixed, and why.
 
@@ -101,6 +103,7 @@ def check_mixable(
         constants: Mean and standard deviation by which each normalizes images in [0, 1], one number for each channel or
             one for all; `None` where they are not known but by tensors of the state.
         base: The network that all were fine-tuned from, where it is at hand.
+        classes: Their names in the order of the logits of each; `None` where they are not known.
 
     Raises:
         BadInput: fewer than two ingredients, or not one name or pair of constants for each.
@@ -118,6 +121,7 @@ def check_mixable(
     known = [carried(state) if each is None else each for each, state in zip(given, states, strict=True)]
     try:
         _require_constants(known, called)
+        agreed_names(zip(called, classes or (), strict=bool(classes)))
         groups = _products(states, base, called)
     except Mismatch as problem:
         return Mixability(False, f"do not mix: {problem}", {}, {})

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from seasoning.checkpoints.adapters import shared_names
+from seasoning.checkpoints.class_names import agreed_names, names_beside
 from seasoning.checkpoints.constants import Constants, agreed
 from seasoning.checkpoints.fingerprints import RunningFingerprint, sha256_fingerprint
 from seasoning.checkpoints.hub import PREFIXES
@@ -175,13 +176,18 @@ class Opened(list[OpenIngredient]):
         ingredients: The checkpoints.
         constants: By what all normalize images, wherever they say so; `None` where it is not known.
         outside: The same, where no tensor in the shared form says it.
+        classes: Their names in the order of the logits of all; `None` where nobody names them.
     """
 
     def __init__(
-        self, ingredients: Sequence[OpenIngredient], constants: Constants | None, outside: Constants | None
+        self,
+        ingredients: Sequence[OpenIngredient],
+        constants: Constants | None,
+        outside: Constants | None,
+        classes: tuple[str, ...] | None,
     ) -> None:
         super().__init__(ingredients)
-        self.constants, self.outside = constants, outside
+        self.constants, self.outside, self.classes = constants, outside, classes
 
 
 @contextmanager
@@ -195,7 +201,8 @@ def opened(paths: Sequence[str | Path], folder: Path) -> Iterator[Opened]:
         folder: For temporary files.
 
     Raises:
-        Mismatch: names, shapes, kinds of numbers or normalization constants differ, or there are factors of products.
+        Mismatch: names, shapes, kinds of numbers, normalization constants or orders of classes differ, or there are
+            factors of products.
         BadInput: as `load_ingredient`.
         SeasoningError: there is no room for the temporary file, or the system refuses to open so many.
     """
@@ -204,6 +211,7 @@ def opened(paths: Sequence[str | Path], folder: Path) -> Iterator[Opened]:
         forms: list[dict[str, Form]] = []
         own: list[OpenIngredient] = []
         said: list[Constants | None] = []
+        classes: list[tuple[str, ...] | None] = []
         for path, name in zip(paths, called, strict=True):
             # What no file holds as it is stays in memory no longer than until the next checkpoint.
             located = locate(path)
@@ -212,6 +220,7 @@ def opened(paths: Sequence[str | Path], folder: Path) -> Iterator[Opened]:
                 OpenIngredient(name, forms[-1], _offsets_of(located, name, folder, stack), _identity(path, located))
             )
             said.append(said_beside(located.entries, name))
+            classes.append(names_beside(located.entries, path))
         found = [
             each if form is None else _SharedIngredient(each, form)
             for each, form in zip(own, shared_form(forms, called), strict=True)
@@ -220,7 +229,8 @@ def opened(paths: Sequence[str | Path], folder: Path) -> Iterator[Opened]:
         require_same_meaning(found, called)
         constants, outside = normalized_by(called, said, own, found)
         everywhere = agreed(zip(called, constants, strict=True))
-        yield Opened(found, everywhere, agreed(zip(called, outside, strict=True)))
+        order = agreed_names(zip(called, classes, strict=True))
+        yield Opened(found, everywhere, agreed(zip(called, outside, strict=True)), order)
 
 
 def renamed(ingredients: Sequence[OpenIngredient]) -> list[OpenIngredient]:

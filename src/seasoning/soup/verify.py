@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seasoning.checkpoints.class_names import agreed_names
 from seasoning.checkpoints.constants import agreed, carried
 from seasoning.checkpoints.fingerprints import is_earlier
 from seasoning.checkpoints.provenance import Provenance, read_provenance
@@ -44,8 +45,8 @@ def verify_soup(soup: str | Path, ingredients: Sequence[str | Path]) -> Verifica
 
     Returns:
         What is not as the provenance says: ingredients that are other files, and where they are not, the first tensor
-        that differs, or what is said of normalization and of statistics and is not so. Running statistics that were
-        measured on images (policies `"clean"` and `"attacked"`) are not rebuilt.
+        that differs, or what is said of normalization, classes and statistics and is not so. Running statistics that
+        were measured on images (policies `"clean"` and `"attacked"`) are not rebuilt.
 
     Raises:
         BadInput: the soup holds no provenance, or one of another number of ingredients; or a file is damaged.
@@ -75,6 +76,7 @@ def verify_soup(soup: str | Path, ingredients: Sequence[str | Path]) -> Verifica
             problem = first_difference(whole.like, parts[0].like, str(path), parts[0].name)
             problem = problem or _first_change(whole, parts, provenance, set(unchecked))
             problem = problem or _other_constants(soup_itself, provenance, sources)
+            problem = problem or _other_classes(provenance, sources)
             problem = problem or _other_policy(whole, parts, provenance, unchecked)
         except SeasoningError as error:
             problem = f"the provenance cannot be followed: {error}"
@@ -105,6 +107,16 @@ def _other_constants(soup: OpenIngredient, provenance: Provenance, ingredients: 
     # With statistics that were measured goes the normalization that they were measured with, whatever gave it.
     if said is not None and constants is None and tensors is None and provenance.policy not in MEASURED:
         return f"by its provenance the soup normalizes images with mean {list(said.mean)}; its ingredients say nothing"
+    return None
+
+
+def _other_classes(provenance: Provenance, ingredients: Opened) -> str | None:
+    """What the provenance says of the classes though the ingredients say something else, in words."""
+    said = [("by its provenance the soup", provenance.classes), ("by their files its ingredients", ingredients.classes)]
+    try:
+        agreed_names(said)
+    except Mismatch as error:
+        return str(error)
     return None
 
 
