@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from seasoning.checkpoints.class_names import carried_names
 from seasoning.checkpoints.images import read_used_images
 from seasoning.checkpoints.load import load_ingredient, read_metadata, save_state
 from seasoning.checkpoints.provenance import constants_of
@@ -407,6 +408,25 @@ def test_a_grey_network_is_trained_on_images_in_colour(recipe: Path, tmp_path: P
     spec = spec.model_copy(update={"data": spec.data.model_copy(update={"source": str(tmp_path / "images")})})
     best = run_recipe("x", spec, tmp_path / "run", device="cpu", trackers=())
     assert {each.shape[1] for name, each in load_ingredient(best).items() if "stem" in name and each.dim() == 4} == {1}
+    assert carried_names(best) == ("0", "1")
+
+
+def test_a_fine_tune_numbers_the_classes_as_its_start_names_them(tmp_path: Path) -> None:
+    for name in ("class1", "class2", "class10"):
+        for number in range(8):
+            colour = (10 * int(name[5:]), number, 40)
+            (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), colour).save(tmp_path / "images" / name / f"{number}.png")
+    recipe, init, names = tmp_path / "tune.toml", tmp_path / "init.pt", ["class1", "class2", "class10"]
+    recipe.write_text(FINE_TUNE)
+    with torch.random.fork_rng():
+        state = build_model("resnet_small", num_classes=3, in_chans=3).network.state_dict()
+    torch.save({"state_dict": state, "class_to_idx": {name: label for label, name in enumerate(names)}}, init)
+    data = ["data.classes=3", "data.shape=[3, 8, 8]", "data.validation=8", "optimizer.batch_size=8"]
+    spec = resolve(data, read_recipe_file(recipe))
+    spec = spec.model_copy(update={"data": spec.data.model_copy(update={"source": str(tmp_path / "images")})})
+    best = run_recipe("x", spec, tmp_path / "run", init=init, device="cpu", trackers=())
+    assert carried_names(best) == tuple(names)
 
 
 def test_the_code_of_a_network_from_a_file_belongs_to_its_training(recipe: Path, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_batches(tmp_path: Path, form: str, packed: str) -> None:
 
 def test_training_takes_the_rows_to_train_on(tmp_path: Path) -> None:
     python10(tmp_path / "py")
-    trained, measured = training_images(str(tmp_path / "py")), load_source(str(tmp_path / "py"))
+    trained, measured = training_images(str(tmp_path / "py"), None), load_source(str(tmp_path / "py"))
     assert (trained.name, trained.y.tolist()) == ("cifar10/train", [1, 9, 2, 9, 3, 9, 4, 9, 5, 9])
     assert (measured.name, measured.y.tolist()) == ("cifar10/test", [3, 8, 0])
     assert not set(trained.ids.tolist()) & set(measured.ids.tolist())

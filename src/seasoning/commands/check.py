@@ -61,10 +61,10 @@ def check_checkpoints(
     if architecture is None or data is None:
         return found()
     try:
-        constants = ingredients.agreed()
+        constants, classes = ingredients.agreed(), ingredients.agreed_classes()
     except Mismatch:
         return found()  # which says so
-    network, samples = network_for(architecture, training_images(data), options, constants)
+    network, samples = network_for(architecture, training_images(data, classes), options, constants)
     rows = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:_IMAGES]
     return found(loss=partial(_mean_loss, network, samples.take(rows, "few")))
 

@@ -1,6 +1,6 @@
 """What several commands want of data and models: training images, a network for some data, images as it sees them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,17 @@ def speaks_of(source: str | Path, architecture: str) -> bool:
     return not (is_file_name(architecture) and str(source).startswith(PREFIXES))
 
 
-def training_images(data: str) -> Samples:
+def training_images(data: str, carried: Sequence[str] | None) -> Samples:
     """The training split of a known data set or of CIFAR, or a whole folder of images.
+
+    Args:
+        data: Its name or place.
+        carried: The classes in the order of the logits, as the checkpoints that see the images say.
 
     Raises:
         As `load_source`.
     """
-    return source_parts(data)["train"] if data in SOURCES else load_source(data, split="train")
+    return source_parts(data)["train"] if data in SOURCES else load_source(data, split="train", carried=carried)
 
 
 def view_of(model: PixelClassifier) -> Photo:

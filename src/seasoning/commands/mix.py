@@ -87,7 +87,7 @@ def make_soup(
     constants, classes = ingredients.agreed(), ingredients.agreed_classes()
     # The statistics are replaced; those mixed here only freeze the network that attacks climb.
     mixed = mix(ingredients.states, weights, policy="geometric", names=ingredients.names)
-    images = _looked_at(training_images(data), known, leave_out_training_images, say)
+    images = _looked_at(training_images(data, classes), known, leave_out_training_images, say)
     model, samples = network_for(architecture, images, options, constants)
     model.load(mixed)
     calibrate(model, samples, threats, seed=seed)

@@ -13,6 +13,7 @@ import timm
 import torch
 
 from seasoning.atomic import replacing
+from seasoning.checkpoints.class_names import carried_names
 from seasoning.checkpoints.constants import Constants, settled
 from seasoning.checkpoints.fingerprints import fingerprint
 from seasoning.checkpoints.images import images_metadata
@@ -135,9 +136,7 @@ def run_recipe(
     objectives, settings = check_recipe(spec)
     _check_start(name, spec, init)
     known_trackers(trackers)
-    parts = _images(spec, math.ceil(settings.batch_size / settings.accumulate))
-    require_images(settings, len(parts["train"]))
-    model, start = _network(spec, parts["train"], init)
+    model, parts, start = _prepared(spec, settings, init)
     identity = _identity(spec, parts, start, model.code)
     _check_folder(folder, resume)
     images = images_metadata(trained_on(parts, _named(spec.data.source), identity["images"], init))
@@ -223,8 +222,8 @@ def check_images(spec: RecipeSpec) -> None:
     Raises:
         BadInput: there are too few, or the network does not take them.
     """
-    samples = _images(spec, 1)["train"]
-    seen_by(_network(spec, samples, None)[0], samples)
+    model, parts, _ = _prepared(spec, settings_from(spec), None)
+    seen_by(model, parts["train"])
 
 
 def settings_from(spec: RecipeSpec) -> Settings:
@@ -283,7 +282,7 @@ def _notes(spec: RecipeSpec, parts: Mapping[str, Samples], scores: Sequence[Scor
     }
 
 
-def _images(spec: RecipeSpec, together: int) -> dict[str, Samples]:
+def _images(spec: RecipeSpec, together: int, carried: Sequence[str] | None) -> dict[str, Samples]:
     """Training and validation images, disjoint and the same on every machine.
 
     What fits into the memory in training does in validation, which takes them so many together.
@@ -299,7 +298,7 @@ def _images(spec: RecipeSpec, together: int) -> dict[str, Samples]:
             f"or CIFAR in any of its forms, with --data, or a known data set ({', '.join(SOURCES)})"
         )
     else:
-        samples = training_images(data.source)
+        samples = training_images(data.source, carried)
     shape = tuple(samples.x.shape[1:])
     if (samples.classes, shape) != (data.classes, data.shape):
         given, wanted = (
@@ -342,6 +341,18 @@ def _made(classes: int, shape: tuple[int, int, int]) -> Samples:
     y = torch.arange(_SMOKE_IMAGES) % classes
     x = (patterns[y] + 0.3 * torch.randn(len(y), *shape, generator=generator)).clamp(0, 1)
     return Samples("made", torch.arange(len(y)), x, y, classes)
+
+
+def _prepared(
+    spec: RecipeSpec, settings: Settings, init: Path | None
+) -> tuple[PixelClassifier, dict[str, Samples], str | None]:
+    """The network at its start, the images as they are, and the fingerprint of the checkpoint it starts from."""
+    # A start knows its classes by its own order.
+    named = None if init is None else carried_names(init)
+    parts = _images(spec, math.ceil(settings.batch_size / settings.accumulate), named)
+    require_images(settings, len(parts["train"]))
+    model, start = _network(spec, parts["train"], init)
+    return model, parts, start
 
 
 def _network(spec: RecipeSpec, samples: Samples, init: Path | None) -> tuple[PixelClassifier, str | None]:

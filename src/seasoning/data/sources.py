@@ -104,12 +104,13 @@ def drawing_order(samples: Samples) -> list[int]:
     return sorted(samples.ids.tolist(), key=lambda each: hashlib.sha256(f"{samples.name}/{each}".encode()).digest())
 
 
-def load_source(name: str, *, split: str = "test") -> Samples:
+def load_source(name: str, *, split: str = "test", carried: Sequence[str] | None = None) -> Samples:
     """All samples of a named data set, or of a folder or an archive that `find_set` knows, at the size they have.
 
     Args:
         name: Of the data set, or its path.
         split: Of CIFAR, which has both in one place: `"train"` or `"test"`.
+        carried: The classes in the order of a model's logits, as its checkpoint says, to number folders by.
 
     Raises:
         UnknownName: there is no such data set or folder.
@@ -119,7 +120,7 @@ def load_source(name: str, *, split: str = "test") -> Samples:
         return SOURCES[name]()
     if not Path(name).exists():
         raise UnknownName("data set", name, SOURCES)
-    found = find_set(Path(name), split=split)
+    found = find_set(Path(name), split=split, carried=carried)
     if len(found.parts) > 1:
         raise BadInput(f"{name} holds {len(found.parts)} sets, such as {found.parts[0].name}: give the folder of one")
     listing = found.parts[0].open()
