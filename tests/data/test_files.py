@@ -134,7 +134,16 @@ def test_two_links_to_one_folder_are_no_two_classes(tmp_path: Path) -> None:
         load_source(str(root))
 
 
-HIDDEN = ("@eaDir", ".AppleDouble", "__MACOSX", ".ipynb_checkpoints", "@__thumb", "#recycle", "$RECYCLE.BIN")
+HIDDEN = (
+    "@eaDir",
+    "lost+found",
+    ".AppleDouble",
+    "__MACOSX",
+    ".ipynb_checkpoints",
+    "@__thumb",
+    "#recycle",
+    "$RECYCLE.BIN",
+)
 
 
 @pytest.mark.parametrize("folder", HIDDEN)

@@ -266,3 +266,18 @@ def test_folders_are_named_by_the_model_s_classes(sets: Path) -> None:
     assert result.lines["clean"].estimate.value == 1
     with pytest.raises(BadInput, match="2 folders are none of the model's 1000 classes: tabby, tench"):
         measured(sets, [str(sets / "pets")], {"classes": wnids()})
+
+
+@pytest.mark.parametrize("name", ["cat/0.png", "dog/9.png"])
+def test_an_image_that_cannot_be_read_does_not_change_the_view_of_the_others(tmp_path: Path, name: str) -> None:
+    for each in ("cat", "dog"):
+        save_coded(tmp_path / each / "1.png", 3, side=8)
+    (tmp_path / name).write_bytes(b"")
+    (opened,) = open_data([str(tmp_path)], ReadOptions(skip_damaged=True))
+    photo = Photo((16, 16), 0.9, "bilinear")
+    assert opened.view(photo) is None
+    assert opened.read(photo).x.shape == (2, 3, 8, 8)
+    assert opened.view(Photo((16, 16), 0.9, "bilinear", fixed=True)) == Whole((16, 16))
+    save_coded(tmp_path / "dog" / "2.png", 3, side=9)
+    (opened,) = open_data([str(tmp_path)], ReadOptions(skip_damaged=True))
+    assert opened.view(photo) == photo

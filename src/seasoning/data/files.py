@@ -34,7 +34,9 @@ __all__ = [
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 
 # Folders in which systems and storage devices keep thumbnails, deleted files and the like, beside hidden ones.
-_SYSTEM_FOLDERS = frozenset(("__MACOSX", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information"))
+_SYSTEM_FOLDERS = frozenset(
+    ("__MACOSX", "__pycache__", "lost+found", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information")
+)
 # Validation images of ImageNet in a folder that is no class.
 _FLAT = re.compile(r"(?!n\d{8}/)[^/]+/ILSVRC2012_val_\d{8}")
 

@@ -150,6 +150,7 @@ class Opened:
             return None
         if self._options.transform == "auto":
             own = {image_size(file) for file in listing.files[:: max(len(listing) // _LOOKED_AT, 1)]}
+            own -= {None}  # of one that cannot be read, which says nothing of the others
             # Images of one size, from a set made at it or from one's own folder, are not resized a second time.
             if listing.as_is or (self.kind in ("folder", "folder-c") and len(own) == 1):
                 return Whole(photo.size) if photo.fixed and own != {photo.size} else None
