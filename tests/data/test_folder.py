@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from seasoning.data import load_source
+from seasoning.data.open import ReadOptions, open_data
 from seasoning.errors import BadInput
 
 
@@ -106,3 +107,58 @@ def test_what_is_wrong_is_named(root: Path, tmp_path: Path, fault: str) -> None:
         save(root / "cat" / "2.png", 3, size=(6, 4))
     with pytest.raises(BadInput, match=words.get(fault, "expected a folder for each class with images in it")):
         load_source(str(root))
+
+
+def annotated(root: Path, text: str) -> Path:
+    """Three images as TinyImageNet keeps those to validate on."""
+    for number in range(3):
+        save(root / "val" / "images" / f"val_{number}.JPEG", 100 * number)
+    (root / "val" / "val_annotations.txt").write_text(text)
+    return root / "val"
+
+
+ROWS = "val_0.JPEG\tn02\t0\t0\t31\t31\nval_1.JPEG\tn01\t0\t0\t31\t31\n"
+
+
+def test_annotations_of_tinyimagenet_say_the_classes(tmp_path: Path) -> None:
+    root = annotated(tmp_path, ROWS + "val_2.JPEG\tn02\t1\t1\t2\t2\n")
+    samples = load_source(str(root))
+    assert samples.class_names == ("n01", "n02")
+    assert {round(float(x[0, 1, 1]) / 100): int(y) for x, y in zip(samples.x, samples.y, strict=True)} == {
+        0: 1,
+        1: 0,
+        2: 1,
+    }
+    # The same photographs sorted into folders have the same ids.
+    for number, name in enumerate(("n02", "n01", "n02")):
+        save(tmp_path / "sorted" / name / "images" / f"val_{number}.JPEG", 100 * number)
+    again = load_source(str(tmp_path / "sorted"))
+    assert (again.ids.tolist(), again.y.tolist()) == (samples.ids.tolist(), samples.y.tolist())
+
+
+def test_an_image_without_an_annotation_is_counted(tmp_path: Path) -> None:
+    (opened,) = open_data([str(annotated(tmp_path, ROWS))], ReadOptions())
+    assert len(opened.ids) == 2
+    assert "passed over: 1 image without a class, such as val_2.JPEG" in opened.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (ROWS + "val_7.JPEG\tn01\n", r"names images/val_7\.JPEG, which is not there"),
+        ("val_0.JPEG n02\n", "is not what it is in TinyImageNet: expected in each line an image in images"),
+        ("", "is not what it is in TinyImageNet"),
+    ],
+)
+def test_annotations_that_do_not_fit_are_told(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        load_source(str(annotated(tmp_path, text)))
+
+
+def test_of_the_whole_of_tinyimagenet_the_splits_are_named(tmp_path: Path) -> None:
+    annotated(tmp_path, ROWS)
+    for name in ("n01", "n02"):
+        save(tmp_path / "train" / name / "images" / "1.JPEG", 3)
+    save(tmp_path / "test" / "images" / "test_1.JPEG", 3)
+    with pytest.raises(BadInput, match=rf"give one of {tmp_path}/test, {tmp_path}/train, {tmp_path}/val\. Should"):
+        load_source(str(tmp_path))

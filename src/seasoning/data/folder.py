@@ -14,6 +14,8 @@ from seasoning.errors import BadInput
 __all__ = ["class_folders", "tree_listing"]
 
 _ANYHOW = Numbering()
+# Of the validation images of TinyImageNet, which lie in one folder: file, class and box of each, with tabs between.
+_ANNOTATIONS, _ANNOTATED = "val_annotations.txt", "images"
 
 
 def tree_listing(
@@ -25,7 +27,7 @@ def tree_listing(
     recorded: Sequence[str] | None = None,
     quiet: bool = False,
 ) -> Listing:
-    """The images of a tree with a folder for each class.
+    """The images of a tree with a folder for each class, or with the annotations of TinyImageNet.
 
     Args:
         tree: What the folder holds.
@@ -38,6 +40,7 @@ def tree_listing(
     Raises:
         BadInput: no classes, a class without images, folders that are no classes, or none of the model's classes.
     """
+    tree = _sorted_into_classes(tree)
     known = (numbering.names, numbering.carried, recorded)
     settled = any(names is not None and set(tree.folders) <= set(names) for names in known)
     if not settled:
@@ -79,3 +82,31 @@ def class_folders(tree: Tree) -> dict[str, list[ImageFile]]:
             f"{tree.root}: {lacking}; expected a folder for each class with images in it, as in {tree.root}/cat/1.png"
         )
     return by_class
+
+
+def _sorted_into_classes(tree: Tree) -> Tree:
+    """A tree whose images have their classes in annotations, as if they lay as those to train on; else as it is.
+
+    Raises:
+        BadInput: the annotations are something else, or name images that are not there.
+    """
+    notes = next((file for file in tree.files if file.name == _ANNOTATIONS), None)
+    if notes is None or tree.folders != (_ANNOTATED,):
+        return tree
+    rows = [line.split("\t") for line in notes.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    classes = {f"{_ANNOTATED}/{row[0]}": row[1].strip() for row in rows if len(row) > 1}
+    lacking = sorted(set(classes) - {file.name for file in tree.files})
+    if not classes or len(classes) < len(rows) or lacking:
+        wrong = f"names {lacking[0]}, which is not there" if lacking else "is not what it is in TinyImageNet"
+        raise BadInput(
+            f"{tree.root}: {_ANNOTATIONS} {wrong}: expected in each line an image in {_ANNOTATED} and its class, with "
+            "a tab between; copy the folder again, or sort the images into a folder for each class"
+        )
+
+    def placed(file: ImageFile) -> ImageFile:
+        # What has no class is left right below the root, where it is counted.
+        folder = f"{classes[file.name]}/{_ANNOTATED}/" if file.name in classes else ""
+        return file._replace(name=f"{folder}{PurePosixPath(file.name).name}")
+
+    files = tuple(sorted(map(placed, tree.files)))
+    return tree._replace(files=files, folders=tuple(sorted(set(classes.values()))))

@@ -98,8 +98,11 @@ class _Shape:
         """For each folder the first one in it, or itself, that is more than a wrapping; of splits all of them."""
         found = []
         for folder in folders:
-            while not self._images[folder] and len(self._below.get(folder, ())) == 1:
-                folder = f"{folder}/{self.below(folder)[0]}"
+            # A lone folder with nothing but images is a class, or holds those that the folder above labels.
+            while not self._images[folder] and len(inner := self.below(folder)) == 1:
+                if not self.below(f"{folder}/{inner[0]}"):
+                    break
+                folder = f"{folder}/{inner[0]}"
             below = self.below(folder)
             if not self._images[folder] and set(_splits_among(below)) == set(below) != set():
                 found += self.innermost(f"{folder}/{each}" for each in below)
