@@ -1,11 +1,12 @@
 """Constants of normalization: which names they have, and in which units they are."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from seasoning.checkpoints.constants import Constants, alike, carried, kind_of, settled, sound
+from seasoning.checkpoints.constants import Constants, alike, carried, kind_of, said_in, settled, sound
 from seasoning.checkpoints.load import save_state
 from seasoning.commands.evaluate import evaluate_sets
 from seasoning.config.evaluate import EvaluateSpec
@@ -76,6 +77,15 @@ def test_units_of_255_are_refused_with_the_likely_meaning(constants: Constants, 
 @pytest.mark.parametrize("constants", [UNITS, Constants((0.0,), (1.0,)), Constants((-0.1,), (1 / 255,))])
 def test_others_are_taken(constants: Constants) -> None:
     assert sound(constants, "it") is constants
+
+
+@pytest.mark.parametrize("where", ["config.data", "cfg.dataset.transform", "hyper_parameters.model", "args.transforms"])
+def test_constants_in_a_nested_configuration_are_found(where: str) -> None:
+    entries: dict[str, Any] = {"mean": list(UNITS.mean), "std": list(UNITS.std)}
+    for key in reversed(where.split(".")):
+        entries = {key: entries}
+    assert said_in(entries) == UNITS
+    assert said_in({"scores": entries}) is None
 
 
 def test_who_says_units_of_255_is_taken_at_the_callers_word() -> None:

@@ -81,6 +81,7 @@ def test_the_product_of_mixed_factors_is_far_from_the_mix() -> None:
         ["a.lora_A.default.weight", "a.lora_B.default.weight"],
         ["lora_unet_a.lora_up.weight", "lora_unet_a.lora_down.weight"],
         ["a.to_q_lora.up.weight", "a.to_q_lora.down.weight"],
+        ["blocks.0.attn.qkv.linear_a_q.weight", "blocks.0.attn.qkv.linear_b_q.weight"],
         ["a.hada_w1_a", "a.hada_w1_b"],
         ["a.lokr_w1", "a.lokr_w2"],
         ["a.ia3_l"],
@@ -110,6 +111,7 @@ def test_other_names_are_no_factors(names: list[str]) -> None:
 
 
 VARIANCES = ["running_var", "bn.running_var", "bn.moving_variance", "norm.var", "bn.variance", "a.moving_var", "var"]
+VARIANCES += ["bn.var_ema", "bn.var_ema.average", "bn.running_var_0"]
 VARIANCES += ["ema_var", "a.batch_var", "a.pop_variance", "0.sigma2", "a.running_std", "bn1_running_var", "bn.var0"]
 
 

@@ -44,7 +44,7 @@ _NAMES = {
 _ENTRIES = (("mean", "std"), ("image_mean", "image_std"), ("pixel_mean", "pixel_std"))
 _SECTIONS = (
     *("normalization", "normalize", "normalizer", "preprocess", "preprocessing", "pretrained_cfg", "data_config"),
-    *("config", "cfg", "args", "hparams", "hyper_parameters"),
+    *("config", "cfg", "args", "hparams", "hyper_parameters", "data", "dataset", "transform", "transforms", "model"),
 )
 
 

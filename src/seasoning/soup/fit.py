@@ -25,11 +25,14 @@ __all__ = [
 # Running variances go by many names; a logarithm of one may be negative, and is none.
 _TRACKED = r"(?:running|moving|batch|ema|global|population|pop|tracked|stored)_"
 _VARIANCE = re.compile(
-    rf"(?:.*[._])?(?:(?:{_TRACKED})?(?:vars?|variances?|sigma2)|{_TRACKED}(?:std|stds|stddev|sigma))\d*"
+    rf"(?:.*[._])?(?:(?:{_TRACKED})?(?:vars?|variances?|sigma2)|{_TRACKED}(?:std|stds|stddev|sigma))"
+    r"(?:[._](?:ema|avg|average))*_?\d*"
 )
 _NO_VARIANCE = re.compile(r"(?:.*[._])?(?:log|ln)_?(?:vars?|variances?|sigma2)\d*")
 # Low-rank and multiplicative adapters: the network adds the product of two of these to a parameter, or scales it.
-_ADAPTER = re.compile(r"(?:.*[._])?(?:lora|loha|lokr|hada|ia3|vera|oft|boft|dora)(?:[._].*|[A-Z]\b.*)?")
+_ADAPTER = re.compile(
+    r"(?:.*[._])?(?:lora|loha|lokr|hada|ia3|vera|oft|boft|dora)(?:[._].*|[A-Z]\b.*)?|(?:.*\.)?linear_[ab]_[qkv]\..*"
+)
 _HOW = "merge them into the parameters that they make, and mix these"
 
 
