@@ -65,6 +65,7 @@ KINDS: dict[str, tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = {
     "public without counters beside ours": (without_counters(public(A)), B),
     "prefix beside none": (under("backbone.", A), B),
     "two prefixes": (under("encoder.", A), under("model.net.", B)),
+    "counts of steps": (A | {"global_step": torch.tensor(7), "epoch": torch.tensor(1)}, B | {"epoch": torch.tensor(3)}),
     "criterion beside one": (under("model.", A) | {"criterion.weight": torch.ones(5)}, B),
     "metrics that differ": (
         under("model.", A) | {"val_acc.tp": torch.ones(5).long()},

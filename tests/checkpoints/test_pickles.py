@@ -196,6 +196,12 @@ def test_a_pickle_that_is_cut_off_is_damaged(tmp_path: Path) -> None:
         load_ingredient(tmp_path / "b.pt")
 
 
+def test_an_archive_of_something_else_is_not_called_damaged(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", weight=np.zeros(3))
+    with pytest.raises(BadInput, match="is neither a safetensors nor a PyTorch file, or is damaged"):
+        read_pickle(tmp_path / "a.npz")
+
+
 def test_other_protocols_are_named(tmp_path: Path) -> None:
     torch.save({"state_dict": TENSORS, "path": Path("x")}, tmp_path / "a.pt", pickle_protocol=4)
     with pytest.raises(BadInput, match="pickle protocol that is not read"):

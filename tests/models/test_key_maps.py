@@ -394,9 +394,12 @@ def test_a_network_is_found_under_any_prefix_and_losses_beside_it_are_left_out(
     for prefix in ("backbone.", "my.encoder.q.", "module.model.visual."):
         wrapped = {prefix + name: tensor for name, tensor in state.items()}
         wrapped |= {"criterion.weight": torch.ones(5), "val_acc.tp": torch.ones(5).long()}
+        wrapped |= {"global_step": torch.tensor(7), "epoch": torch.tensor(1), "ce.weight": torch.ones(5)}
         model = preact(state=wrapped)
         assert all(torch.equal(tensor, state[name]) for name, tensor in model.network.state_dict().items())
-    assert "leaving out 2 tensors: 'criterion', 'val_acc' of the checkpoint" in caplog.text
+    assert (
+        "leaving out 5 tensors: 'criterion', 'val_acc', 'global_step', 'epoch', 'ce' of the checkpoint" in caplog.text
+    )
     assert "taking 'backbone.' off every name" in caplog.text
 
 

@@ -30,11 +30,13 @@ _WRAPPERS = ("module.", "_orig_mod.", "model.", "network.", "net.", "1.")
 _INNER = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 # Counters of batch normalization, which old checkpoints lack.
 COUNTER = "num_batches_tracked"
-# What stands beside a network in the files of training scripts: losses with their class weights, and metrics.
-_LOSS = r"loss(?:es|_fn|_func|_function)?|\w+_loss(?:es)?|criterion\w*|\w+_criterion"
+# What stands beside a network in the files of training scripts: losses with their class weights, metrics, and counts of
+# epochs and steps, which are in no module.
+_LOSS = r"loss(?:es|_fn|_func|_function)?|\w+_loss(?:es)?|criterion\w*|\w+_criterion|b?ce|cross_?entropy"
 _METRIC = r"(?:\w+_)?(?:metrics?|acc(?:uracy)?\d*|f1(?:_score)?|auroc|auc|confmat)"
-_BESIDE = re.compile(rf"(?:{_LOSS}|{_METRIC})\..+")
-_METRICS = re.compile(rf"(?:{_METRIC})\..+")
+_COUNT = r"(?:(?:cur|current|global|last|num|n|start|total|train)_?)?(?:epoch|step|iter|iteration)s?"
+_BESIDE = re.compile(rf"(?:{_LOSS}|{_METRIC})\..+|{_COUNT}")
+_METRICS = re.compile(rf"(?:{_METRIC})\..+|{_COUNT}")
 
 
 class Family(NamedTuple):
@@ -130,7 +132,7 @@ def bare(names: Iterable[str]) -> dict[str, str]:
 
 
 def is_beside(name: str) -> bool:
-    """Whether a tensor of this name is of a loss or a metric that was saved beside the network."""
+    """Whether a tensor of this name is of a loss or a metric, or counts steps, and was saved beside the network."""
     return _BESIDE.fullmatch(name) is not None
 
 

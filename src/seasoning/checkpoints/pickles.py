@@ -106,7 +106,8 @@ def read_pickle(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error):
             raise BadInput(
-                f"{path} was written with a pickle protocol that is not read: save it with torch's own, 2"
+                f"{path} was written with a pickle protocol that is not read: save it again by torch.save(content, "
+                "file), which writes protocol 2, or as safetensors"
             ) from error
         listed = ", ".join(sorted(uses.named)[:5])
         raise BadInput(
@@ -145,7 +146,17 @@ def _loaded(path: Path) -> Any:
             ) from error
         # What damaged bytes make of torch's reader is not to be foretold; its first sentence says what it met.
         reason = str(error).split(". ")[0]
-        raise BadInput(f"{path} is damaged ({reason}): copy it again" if is_zip(path) else _unreadable(path)) from error
+        damaged = is_zip(path) and not _is_other_archive(path)
+        raise BadInput(f"{path} is damaged ({reason}): copy it again" if damaged else _unreadable(path)) from error
+
+
+def _is_other_archive(path: Path) -> bool:
+    """Whether an archive is whole and holds no pickle, such as arrays of numpy."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return not any(name.rpartition("/")[2] == "data.pkl" for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False
 
 
 def _unreadable(path: Path) -> str:

@@ -86,7 +86,7 @@ def adapt_keys(state: State, network: nn.Module) -> State:
     ours, names = bare(own), bare(state)
     beside = [given for name, given in names.items() if name not in ours and is_beside(name)]
     if beside:
-        _log.info("leaving out %s of the checkpoint, which are of a loss or a metric", groups(beside))
+        _log.info("leaving out %s of the checkpoint, which are of a loss or a metric, or count steps", groups(beside))
     names = {name: given for name, given in names.items() if name in ours or not _beside(name)}
     wanted = [name for name in ours if not name.endswith(COUNTER)]
     family = family_of(names)
