@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 from typer.testing import CliRunner
 
 import seasoning
 from seasoning.checkpoints.load import State
-from seasoning.checkpoints.provenance import Constants
+from seasoning.checkpoints.provenance import Constants, ingredient_name
 from seasoning.cli import app
 from seasoning.commands.search import with_architecture
 from seasoning.config.run_record import read_record
@@ -22,6 +23,7 @@ from seasoning.report.verdicts import verdict
 from seasoning.store.database import Store
 from seasoning.store.run_folder import STORE
 from tests.commands.searches import content, found, loaded, saved, tasks_of
+from tests.data.trees import save_coded
 
 
 # ---- from Python
@@ -202,3 +204,23 @@ def test_the_printed_sentences_are_those_of_the_page(
     for answer in result.answers:
         assert f"\n{answer.objective.name}: {verdict(answer)}\n" in printed
         assert verdict(answer) in page
+
+
+def test_a_published_model_is_an_ingredient(tmp_path: Path) -> None:
+    network = timm.create_model("resnet10t", num_classes=3)
+    timm.models.save_for_hf(network, tmp_path / "hub", model_config={"num_classes": 3}, safe_serialization=True)
+    source = f"local-dir:{tmp_path / 'hub'}"
+    for number in range(9):
+        save_coded(tmp_path / "images" / "abc"[number % 3] / f"{number}.png", number, side=32)
+    own = {"network": {"architecture": "resnet10t"}, "data": {"made": str(tmp_path / "images")}, "shifts": []}
+    sizes = {"threats": [], "shots": 4, "others": 4, "strategy": "uniform"}
+    plan = make_plan(content({"one": source, "two": source}, **own, **sizes))
+    found(plan, tmp_path / "run")
+    with Store(tmp_path / "run" / STORE) as store:
+        record = read_record(store)
+    assert record is not None
+    assert [(note.name, note.path) for note in record.ingredients] == [("one", source), ("two", source)]
+    # The page says how to mix them again.
+    assert source in html.unescape((tmp_path / "run" / "report.html").read_text())
+    # One that a training starts from has no recipe, either.
+    assert ingredient_name(Path(source)) is None

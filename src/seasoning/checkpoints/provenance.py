@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from seasoning.checkpoints.constants import Constants, agreed, alike, said_in
+from seasoning.checkpoints.hub import PREFIXES
 from seasoning.checkpoints.load import read_entries, read_metadata
 from seasoning.errors import BadInput
 from seasoning.threat import Threat
@@ -100,12 +101,14 @@ def ingredient_metadata(
     return {_INGREDIENT: json.dumps(about)}
 
 
-def read_ingredient(path: Path) -> dict[str, Any]:
-    """What an ingredient's file says of its making; empty where it says nothing.
+def read_ingredient(path: str | Path) -> dict[str, Any]:
+    """What an ingredient's file says of its making; empty where it says nothing, as of a published model.
 
     Raises:
         As `read_metadata`.
     """
+    if str(path).startswith(PREFIXES):
+        return {}
     about: dict[str, Any] = json.loads(read_metadata(path).get(_INGREDIENT, "{}"))
     return about
 

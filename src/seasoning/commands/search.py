@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from seasoning.attacks import SUITES, describe, suite_attack
+from seasoning.checkpoints.hub import PREFIXES
 from seasoning.checkpoints.load import State
 from seasoning.checkpoints.provenance import read_ingredient
 from seasoning.commands.data import view_of
@@ -272,13 +273,13 @@ def _record(
 
 def _ingredient_note(name: str, path: str, mark: str) -> IngredientNote:
     """An ingredient, with what its file says of its training."""
-    about = read_ingredient(Path(path))
+    about = read_ingredient(path)
     curve = [
         EpochNote(epoch=epoch, clean=each[0], robust=each[1]) for epoch, each in enumerate(about.get("scores", ()), 1)
     ]
     return IngredientNote(
         name=name,
-        path=str(Path(path).resolve()),
+        path=path if path.startswith(PREFIXES) else str(Path(path).resolve()),
         fingerprint=mark,
         threat=about.get("threat"),
         epoch=about.get("epoch"),
