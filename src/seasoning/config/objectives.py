@@ -67,7 +67,7 @@ class Asked:
         if name in self.tasks or name.startswith(tuple(f"{each}/" for each in self.trusted)):
             return (name,)
         what = "task (measure it: add its data, shift or threat to the plan)"
-        raise UnknownName(what, name, [*self.columns, *self.tasks, *WAYS])
+        raise UnknownName(what, name, dict.fromkeys([*self.columns, *self.tasks, *WAYS]))
 
     def clean(self) -> list[str]:
         """The columns of a table: data sets and shifts."""
