@@ -11,18 +11,23 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from seasoning.attacks import suite_attack
 from seasoning.checkpoints.class_names import carried_names
 from seasoning.checkpoints.load import State, load_ingredient
-from seasoning.commands.evaluate import Line, evaluate_sets
+from seasoning.commands.classifiers import Member
+from seasoning.commands.evaluate import Line, SetResult, accuracy_table, evaluate_ensemble, evaluate_sets
 from seasoning.config.evaluate import EvaluateSpec
+from seasoning.config.run_record import read_evaluations
 from seasoning.config.sections import NetworkSection, ReadingSection
 from seasoning.data import Samples
 from seasoning.data.imagenet import wnids
+from seasoning.data.sources import source_parts
 from seasoning.errors import BadInput, Mismatch, UnknownName
 from seasoning.evaluation import measure as measuring
 from seasoning.evaluation.evaluator import evaluate
 from seasoning.evaluation.progress import Watch
-from seasoning.models import PixelClassifier
+from seasoning.models import PixelClassifier, build_model
+from seasoning.soup import Ensemble
 from seasoning.store.database import Store
 from seasoning.store.run_folder import STORE
 from seasoning.threat import Threat
@@ -83,6 +88,108 @@ def test_lines_and_costs_and_nothing_twice(checkpoint: Path, tmp_path: Path, mon
     assert lines["union"].cost is None
     monkeypatch.setattr(measuring, "evaluate", None)
     assert measured(checkpoint, tmp_path) == lines
+
+
+# ---- some of the images
+
+
+def test_some_images_are_the_same_for_every_threat_and_among_more(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = evaluate_spec(architecture="resnet_small", threats=list(map(str, THREATS)), steps=5, images=60)
+    (more,) = evaluate_sets(checkpoint, spec, tmp_path, watch=silent)
+    assert {name: line.estimate.n for name, line in more.lines.items()} == {
+        **dict.fromkeys(("clean", "linf:0.05", "l1:0.5", "union"), 60)
+    }
+    assert (more.images, more.there) == (60, 397)
+    drawn = [set(ids.tolist()) for ids, _ in more.counted.values()]
+    assert all(ids == drawn[0] for ids in drawn)
+    assert "Measured on 60 of 397 images of digits." in accuracy_table({"net": [more]}).note
+    # Fewer are among them, and were measured.
+    monkeypatch.setattr(measuring, "evaluate", None)
+    few = spec.model_copy(update={"images": 20})
+    (fewer,) = evaluate_sets(checkpoint, few, tmp_path, watch=silent)
+    assert set(fewer.counted["clean"][0].tolist()) < drawn[0]
+    assert fewer.lines["union"].estimate.n == 20
+    with Store(tmp_path / STORE) as store:
+        notes = read_evaluations(store)
+    assert [note.images for note in notes] == [{"digits": (60, 397)}, {"digits": (20, 397)}]
+    assert (notes[0].spec, notes[0].checkpoints) == (spec, (str(checkpoint),))
+
+
+def test_so_many_of_each_class_and_too_many_are_refused_before_any_work(checkpoint: Path, tmp_path: Path) -> None:
+    lines = measured(checkpoint, tmp_path / "out", threats=[], shots=3)
+    assert lines["clean"].estimate.n == 30
+    with pytest.raises(BadInput, match="digits has 397 images, 1,000 are asked for: give at most --images 397"):
+        measured(checkpoint, tmp_path / "no", images=1000)
+    with pytest.raises(BadInput, match="images=5 and shots=2: give one"):
+        measured(checkpoint, tmp_path / "no", images=5, shots=2)
+    assert not (tmp_path / "no").exists()
+
+
+# ---- ensembles
+
+
+def joined(members: list[Member], folder: Path) -> SetResult:
+    spec = evaluate_spec(architecture="resnet_small", steps=4, threats=["linf:0.05"], images=50)
+    (result,) = evaluate_ensemble(members, spec, folder, watch=silent)
+    return result
+
+
+@pytest.fixture(scope="module")
+def members(robust_state: State, nominal_state: State, tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
+    folder = tmp_path_factory.mktemp("members")
+    torch.manual_seed(1)
+    small = build_model("resnet_small", num_classes=10, widths=(8, 16)).network.state_dict()
+    states = {"robust": dict(robust_state), "nominal": dict(nominal_state), "small": small}
+    for name, state in states.items():
+        save_file(state, folder / f"{name}.safetensors")
+    own = {"small": {"widths": [8, 16]}}
+    return [
+        Member(folder / f"{name}.safetensors", NetworkSection(architecture="resnet_small", options=own.get(name, {})))
+        for name in states
+    ]
+
+
+def test_an_ensemble_of_any_architectures_is_attacked_as_one_model(
+    members: list[Member], robust_state: State, nominal_state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = joined(members, tmp_path)
+    assert result.passes == 3
+    assert accuracy_table({"all": [result]}).rows[0].passes == 3
+    small = build_model("resnet_small", num_classes=10, widths=(8, 16), state=load_ingredient(members[2].source))
+    nets = [build_model("resnet_small", num_classes=10, state=state) for state in (robust_state, nominal_state)]
+    by_hand = Ensemble([*nets, small]).eval()
+    samples = source_parts("digits")["test"]
+    chosen = samples.take(torch.isin(samples.ids, torch.tensor(result.counted["clean"][0])), "some")
+    attack = suite_attack("default", "linf", loss=None, steps=4)
+    outcomes = evaluate(by_hand, chosen, attack=attack, threat=Threat("linf", 0.05))
+    assert result.lines["clean"].estimate.value == outcomes.correct.mean()
+    assert result.lines["linf:0.05"].estimate.value == pytest.approx(outcomes.robust.mean(), abs=1 / 50)
+    # The same members in another order are the same model; without one of them it is another.
+    monkeypatch.setattr(measuring, "evaluate", None)
+    assert joined(members[::-1], tmp_path).lines == result.lines
+    with pytest.raises(TypeError):
+        joined(members[:2], tmp_path)
+    with Store(tmp_path / STORE) as store:
+        models = {asked.model for asked in store.measurements()}
+    assert [(model.kind, len(model.parts)) for model in models] == [("ensemble", 3)]
+
+
+def test_ensembles_that_are_none_are_refused_before_any_work(members: list[Member], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="an ensemble of 1 checkpoint: give two or more"):
+        joined(members[:1], tmp_path / "out")
+    with pytest.raises(BadInput, match="are one model: an ensemble is of different ones"):
+        joined([members[0], members[1], members[0]], tmp_path / "out")
+    names = json.dumps([f"digit {number}" for number in range(10)])
+    backwards = json.dumps([f"digit {number}" for number in reversed(range(10))])
+    told = []
+    for member, said in zip(members[:2], (names, backwards), strict=True):
+        save_file(dict(load_ingredient(member.source)), path := tmp_path / Path(member.source).name, {"classes": said})
+        told.append(Member(path, member.network))
+    with pytest.raises(Mismatch, match="name the classes in two orders, such as"):
+        joined(told, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_batches_and_layout_do_not_change_the_answer(checkpoint: Path, tmp_path: Path) -> None:
@@ -349,7 +456,7 @@ def test_published_constants_are_those_of_networks_of_timm_alone(
         met[architecture] = about["constants"]
         raise BadInput("enough")
 
-    monkeypatch.setattr("seasoning.commands.evaluate.build_for", build)
+    monkeypatch.setattr("seasoning.commands.classifiers.build_for", build)
     for architecture in ("resnet10t", f"{tmp_path / 'net.py'}:build"):
         with pytest.raises(BadInput, match="enough"):
             measured(f"local-dir:{tmp_path / 'hub'}", tmp_path / "out", architecture=architecture)

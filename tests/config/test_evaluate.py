@@ -38,7 +38,9 @@ def test_settings_reach_its_sections() -> None:
         ({"threats": ["l3:1"]}, "unknown threat norm 'l3'"),
         ({"network": {"architecture": "resnet_small", "std": [0.5]}}, "mean and std go together"),
         ({"attack": {"step": 3}}, "unknown setting 'attack.step': did you mean 'attack.steps'"),
-        ({"shots": 3}, "unknown setting 'shots'"),
+        ({"others": 3}, "unknown setting 'others'"),
+        ({"images": 0}, "setting images=0"),
+        ({"images": 5, "shots": 2}, "images=5 and shots=2: give one, so many in all or of each class"),
         ({"seed": -1}, "setting seed=-1"),
     ],
 )

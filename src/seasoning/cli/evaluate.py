@@ -23,6 +23,18 @@ _Options = Annotated[
     list[str] | None, typer.Option("--option", help="Of the architecture, such as activation=silu; repeatable.")
 ]
 
+_Arch = Annotated[
+    list[str],
+    typer.Option(
+        help="Architecture, by timm's name or ours, or path/to/file.py:function: once, or once for each checkpoint in "
+        "their order."
+    ),
+]
+_Ensemble = Annotated[
+    bool,
+    typer.Option("--ensemble", help="Measure the mean probabilities of all checkpoints as one model: a pass for each."),
+]
+
 # How data is read.
 _Data = Annotated[
     list[str] | None,
@@ -31,6 +43,11 @@ _Data = Annotated[
 _Split = Annotated[
     str | None, typer.Option(help="Part of a known data set: train, validation, selection or test (the default).")
 ]
+_Images = Annotated[
+    int | None,
+    typer.Option(min=1, help="Images of each data set, drawn at random: the same for every threat, model and run."),
+]
+_Shots = Annotated[int | None, typer.Option(min=1, help="Or so many images of each class.")]
 _Transform = Annotated[str, typer.Option(help="auto, model (photographs resized and cropped as it asks) or as-is.")]
 _Classes = Annotated[
     Path | None, typer.Option(help="File of the model's classes, one a line in the order of its logits.")
@@ -56,16 +73,22 @@ _LeaveOut = Annotated[
         help="Leave out images that a checkpoint was trained, validated or chosen on, as its file lists them.",
     ),
 ]
-
+_Precision = Annotated[
+    str, typer.Option(help="full, or bf16: attacks in bfloat16 first, then in full precision those left standing.")
+]
+_Seed = Annotated[int, typer.Option(min=0, help="Seed of the random starts, and of the images drawn.")]
 _Threats = Annotated[list[str] | None, typer.Option("--threat", help="Threat, such as linf:8/255; repeatable.")]
 
 
 def evaluate(
     checkpoints: Annotated[list[str], typer.Argument(help="Safetensors or PyTorch files, or timm:NAME.")],
-    arch: Annotated[str, typer.Option(help="Architecture, by timm's name or ours, or path/to/file.py:function.")],
+    arch: _Arch,
+    ensemble: _Ensemble = False,
     options: _Options = None,
     data: _Data = None,
     split: _Split = None,
+    images: _Images = None,
+    shots: _Shots = None,
     transform: _Transform = "auto",
     classes: _Classes = None,
     class_order: _ClassOrder = "auto",
@@ -78,15 +101,13 @@ def evaluate(
     suite: Annotated[str, typer.Option(help="Attack suite: default, thorough, strong or standard.")] = "default",
     loss: Annotated[str | None, typer.Option(help="Loss of its AutoPGD, for few classes: ce, targeted-ce.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of its attacks instead of the suite's own.")] = None,
-    precision: Annotated[
-        str, typer.Option(help="full, or bf16: attacks in bfloat16 first, then in full precision those left standing.")
-    ] = "full",
+    precision: _Precision = "full",
     mean: Annotated[str | None, typer.Option(help="Normalization: mean of each channel, as in 0.5,0.5,0.4.")] = None,
     std: Annotated[str | None, typer.Option(help="Normalization: standard deviation of each channel.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Most images in the model at a time.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="Memory layout, often faster.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random starts.")] = 0,
+    seed: _Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder that keeps the outcomes.")] = Path("runs/evaluate"),
 ) -> None:
     """Measure clean, per-threat and union accuracy of checkpoints, with intervals and cost.
@@ -97,12 +118,13 @@ def evaluate(
     from seasoning.config.base import read_spec
     from seasoning.config.evaluate import EvaluateSpec
 
-    names, constants = data or ["digits"], _normalization(mean, std)
-    network = {"architecture": arch, "options": dict(map(option, options or []))}
+    names = data or ["digits"]
     content = {
-        "network": network | ({} if constants is None else dict(zip(("mean", "std"), constants, strict=True))),
+        "network": {"architecture": arch[0], "options": dict(map(option, options or []))} | _normalization(mean, std),
         "data": names,
         "split": split,
+        "images": images,
+        "shots": shots,
         "reading": {
             "transform": transform,
             "classes": _classes(classes) or (),
@@ -121,19 +143,38 @@ def evaluate(
         "channels_last": channels_last,
         "seed": seed,
     }
-    results = _evaluated(checkpoints, read_spec(content, EvaluateSpec), out)
-    _print(f"{checkpoints[0]} on {names[0]}{f'/{split}' if split else ''}", results, suite, seed)
+    results = _evaluated(checkpoints, arch, read_spec(content, EvaluateSpec), out, ensemble=ensemble)
+    _print(results, f"{names[0]}{f'/{split}' if split else ''}", suite, seed)
 
 
-def _evaluated(checkpoints: Sequence[str], spec: "EvaluateSpec", out: Path) -> "dict[str, list[SetResult]]":
+def _evaluated(
+    checkpoints: Sequence[str], architectures: Sequence[str], spec: "EvaluateSpec", out: Path, *, ensemble: bool
+) -> "dict[str, list[SetResult]]":
+    """The results of each model by its name."""
+    from seasoning.errors import BadInput
+
     names = {"attack suite": spec.attack.suite, "precision": spec.precision, "split": spec.split}
     require_each(names | {"transform": spec.reading.transform}, spec.data)
+    if len(architectures) not in (1, len(checkpoints)):
+        raise BadInput(
+            f"{len(architectures)} architectures for {len(checkpoints)} checkpoints: give --arch once for all, or once "
+            "for each in their order"
+        )
+    everyone = architectures if len(architectures) > 1 else [*architectures] * len(checkpoints)
     with progress() as watch:
-        from seasoning.commands.evaluate import evaluate_sets
+        from seasoning.commands.classifiers import Member
+        from seasoning.commands.evaluate import evaluate_ensemble, evaluate_sets
 
+        networks = [spec.network.model_copy(update={"architecture": each}) for each in everyone]
+        if ensemble:
+            members = [Member(*each) for each in zip(checkpoints, networks, strict=True)]
+            return {
+                f"ensemble of {', '.join(checkpoints)}": evaluate_ensemble(members, spec, out, watch=watch, say=warn)
+            }
+        specs = [spec.model_copy(update={"network": network}) for network in networks]
         return {
-            checkpoint: evaluate_sets(checkpoint, spec, out, watch=watch, beside=checkpoints, say=warn)
-            for checkpoint in checkpoints
+            checkpoint: evaluate_sets(checkpoint, own, out, watch=watch, beside=checkpoints, say=warn)
+            for checkpoint, own in zip(checkpoints, specs, strict=True)
         }
 
 
@@ -152,34 +193,38 @@ def _classes(path: Path | None) -> tuple[str, ...] | None:
     return names
 
 
-def _normalization(mean: str | None, std: str | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+def _normalization(mean: str | None, std: str | None) -> dict[str, tuple[float, ...]]:
     from seasoning.errors import BadInput
 
     if mean is None and std is None:
-        return None
+        return {}
     if mean is None or std is None:
         raise BadInput("--mean and --std go together: give both, or neither for the architecture's own")
-    return numbers("--mean", mean), numbers("--std", std)
+    return {"mean": numbers("--mean", mean), "std": numbers("--std", std)}
 
 
-def _print(what: str, results: "dict[str, list[SetResult]]", suite: str, seed: int) -> None:
+def _print(results: "dict[str, list[SetResult]]", data: str, suite: str, seed: int) -> None:
     """One measurement as lines, several as tables."""
-    first, *others = results.values()
+    (name, first), *others = results.items()
     if others or len(first) > 1:
         _print_tables(results)
     else:
-        _print_one(what, first[0], suite, seed)
+        _print_one(name, data, first[0], f"suite {suite}, seed {seed}")
 
 
-def _print_one(what: str, result: "SetResult", suite: str, seed: int) -> None:
-    images = result.lines["clean"].estimate.n
-    print(f"{what}, {images} images, suite {suite}, seed {seed}")
+def _print_one(model: str, data: str, result: "SetResult", how: str) -> None:
+    some = result.images < result.there
+    images = f"{result.images:,} of {result.there:,} images of {data}" if some else f"{data}, {result.images} images"
+    print(f"{model}{f' ({result.passes} passes)' if result.passes > 1 else ''} on {images}, {how}")
     _print_facts(result)
-    _print_lines(result.lines, images)
+    _print_lines(result.lines, result.images)
+    if result.passes > 1:
+        print(f"each gradient and forward of the ensemble is {result.passes} passes, one of each checkpoint")
 
 
 def _print_facts(result: "SetResult") -> None:
-    print(f"{result.name}: measured at {result.size[0]} x {result.size[1]} pixels")
+    some = f", on {result.images:,} of {result.there:,} images" if result.images < result.there else ""
+    print(f"{result.name}: measured at {result.size[0]} x {result.size[1]} pixels{some}")
     for note in result.notes:
         print(f"{result.name}: {note}")
 

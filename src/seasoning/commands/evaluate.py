@@ -1,11 +1,11 @@
-"""`evaluate`: one checkpoint, clean and under threats, on one data set or several."""
+"""`evaluate`: one checkpoint, or the ensemble of several, clean and under threats, on one data set or several."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,29 +13,22 @@ import torch
 from seasoning import metrics, statistics
 from seasoning.attacks import Attack, suite_attack
 from seasoning.attacks.checks import check_threat
-from seasoning.checkpoints.class_names import carried_names
-from seasoning.checkpoints.constants import Constants, settled
-from seasoning.checkpoints.fingerprints import fingerprint
 from seasoning.checkpoints.images import UsedImages
-from seasoning.checkpoints.load import is_there, load_ingredient, parted
-from seasoning.checkpoints.provenance import constants_of, images_used
-from seasoning.commands.data import build_for, seen_by, speaks_of, view_of
+from seasoning.commands.classifiers import Joined, Member, join, reading_of, require_members
 from seasoning.commands.overlap import known_images, overlaps, require_some, used_ids
 from seasoning.config.evaluate import EvaluateSpec
-from seasoning.config.run_record import read_record
-from seasoning.config.sections import NetworkSection
+from seasoning.config.run_record import EvaluationNote, note_evaluation, read_record
 from seasoning.data import Samples
 from seasoning.data.corrupted_sets import ALEXNET_ERRORS
 from seasoning.data.decoding import Photo
-from seasoning.data.open import Opened, ReadOptions, open_data
+from seasoning.data.open import Opened, open_data
 from seasoning.data.pixels import pixel_hashes
-from seasoning.data.sources import Used
-from seasoning.errors import BadInput, Mismatch, RunConflict
+from seasoning.errors import BadInput, RunConflict
 from seasoning.evaluation.measure import measure, measurement
 from seasoning.evaluation.progress import Meter, Watch
-from seasoning.models import PixelClassifier, require_architecture
+from seasoning.evaluation.reuse import take_over
 from seasoning.models.probe import pick_device
-from seasoning.outcomes import ModelKey, Outcomes
+from seasoning.outcomes import Outcomes
 from seasoning.report import CLEAN, Row, Table
 from seasoning.statistics import Estimate
 from seasoning.store.database import Store
@@ -43,7 +36,16 @@ from seasoning.store.run_folder import STORE, check_folder, claimed
 from seasoning.threat import Threat
 
 
-__all__ = ["Cost", "Line", "SetResult", "accuracy_table", "evaluate_sets", "mean_corruption"]
+__all__ = [
+    "Cost",
+    "Line",
+    "SetResult",
+    "accuracy_table",
+    "drawn_in_words",
+    "evaluate_ensemble",
+    "evaluate_sets",
+    "mean_corruption",
+]
 
 
 _FEW = 64  # images that tell whether a radius makes sense
@@ -76,6 +78,8 @@ class SetResult(NamedTuple):
         size: Height and width at which the images were measured.
         notes: What a reader of the numbers has to know.
         kind: A key of `FACTS`, or `None` for a set without files.
+        there: How many images there are, those that were not drawn or could not be read among them.
+        passes: Forward passes at inference: one for each member of an ensemble.
     """
 
     name: str
@@ -85,6 +89,13 @@ class SetResult(NamedTuple):
     size: tuple[int, int]
     notes: list[str]
     kind: str | None
+    there: int = 0
+    passes: int = 1
+
+    @property
+    def images(self) -> int:
+        """How many were measured."""
+        return self.lines[CLEAN].estimate.n
 
 
 def evaluate_sets(
@@ -113,11 +124,48 @@ def evaluate_sets(
 
     Raises:
         UnknownName: no such data set, split, architecture, suite, loss or precision.
-        BadInput: data that cannot be measured, a device that this machine lacks, or images to leave out of which a
-            checkpoint lists only a sample.
+        BadInput: data that cannot be measured, fewer images than asked for, a device that this machine lacks, or images
+            to leave out of which a checkpoint lists only a sample.
         Mismatch: the checkpoint does not fit the architecture, or was trained with another normalization.
         RunConflict: the folder is that of a run, or of something else.
     """
+    return _evaluate([Member(source, spec.network)], spec, folder, watch, beside, say)
+
+
+def evaluate_ensemble(
+    members: Sequence[Member],
+    spec: EvaluateSpec,
+    folder: Path,
+    *,
+    watch: Watch,
+    say: Callable[[str], None] = lambda note: None,
+) -> list[SetResult]:
+    """The same of the ensemble of several checkpoints: mean probabilities, attacked as one model.
+
+    Args:
+        members: The checkpoints, each with its network, which takes the place of the spec's.
+        spec: What is asked.
+        folder: Where outcomes are kept.
+        watch: As for `evaluate_sets`.
+        say: Told how many images each checkpoint was trained, validated or chosen on.
+
+    Raises:
+        BadInput: fewer than two members, two that are one model, or some that do not see the same images.
+        Mismatch: two that name the classes in two orders; and as `evaluate_sets`.
+    """
+    if len(members) < 2:
+        raise BadInput(f"an ensemble of {len(members)} checkpoint: give two or more")
+    return _evaluate(members, spec, folder, watch, (), say)
+
+
+def _evaluate(
+    members: Sequence[Member],
+    spec: EvaluateSpec,
+    folder: Path,
+    watch: Watch,
+    beside: Sequence[str | Path],
+    say: Callable[[str], None],
+) -> list[SetResult]:
     attacks = {
         threat: suite_attack(
             spec.attack.suite,
@@ -128,31 +176,16 @@ def evaluate_sets(
         )
         for threat in map(Threat.parse, spec.threats)
     }
-    network = spec.network
-    require_architecture(network.architecture, network.options)
-    if not is_there(source):
-        parted(source)  # says what is near
-    leave_out = spec.reading.leave_out_training_images
-    looked_at = [source, *(each for each in beside if each != source)] if leave_out else [source]
-    known = known_images({str(each): each for each in looked_at}, leave_out=leave_out, say=say)
-    opened = open_data(spec.data, _reading(source, spec))
-    _require_one_model(opened, bool(attacks))
-    try:
-        model = build_for(
-            network.architecture,
-            network.options,
-            outputs=opened[0].outputs,
-            channels=opened[0].channels,
-            state=load_ingredient(source),
-            constants=_constants(source, network),
-        )
-    except Mismatch as error:
-        # The number of classes may be wrong since the data were taken for something else.
-        raise Mismatch("\n".join(filter(None, (str(error), opened[0].remark)))) from error
-    key = ModelKey.of([_identity(model, network.architecture, network.options)], [1.0])
-    model.to(pick_device(spec.device))
+    require_members(members)
+    sources = [each.source for each in members]
+    looked_at = [*sources, *(each for each in beside if each not in sources)] if _leaves_out(spec) else sources
+    known = known_images({str(each): each for each in looked_at}, leave_out=_leaves_out(spec), say=say)
+    opened = open_data(spec.data, reading_of(members, spec))
+    _require_one_model(opened, spec, bool(attacks))
+    joined = join(members, opened)
+    joined.model.to(pick_device(spec.device))
     if spec.channels_last:
-        model.to(memory_format=torch.channels_last)
+        joined.model.to(memory_format=torch.channels_last)
     meter = Meter(watch, len(opened) * (1 + len(attacks)))
     check_folder(folder, fresh=True)
     with claimed(folder), Store(folder / STORE) as store:
@@ -161,13 +194,15 @@ def evaluate_sets(
         results = []
         while opened:
             each = opened.pop(0)  # what it lists is let go of before the next one
-            samples, note = _read(each, view_of(model), known, leave_out, say)
-            samples = seen_by(model, samples)
+            samples, there, note = _read(each, spec, joined.photo, known, say)
+            samples = joined.seen(samples)
             for threat in attacks:
                 check_threat(threat, samples.images(slice(_FEW)))  # before the clean images are measured
             samples = samples if spec.batch_size is None else replace(samples, batch_size=spec.batch_size)
-            ask = partial(_measured, store, meter, key, model, samples, spec.seed)
-            results.append(_result(each, samples, note, ask, attacks))
+            ask = partial(_measured, store, meter, joined, samples, spec.seed)
+            result = _result(each, samples, note, ask, attacks)
+            results.append(result._replace(there=there, passes=len(members)))
+        note_evaluation(store, _note(members, spec, results))
     return results
 
 
@@ -187,9 +222,20 @@ def accuracy_table(results: Mapping[str, Sequence[SetResult]], line: str = CLEAN
             for group in groups.values()
         ]
         mean = [statistics.mean_of_groups(list(groups.values()))] if len(groups) > 1 else []
-        rows.append(Row(name, 1, [*cells, *mean]))
+        rows.append(Row(name, found[0].passes, [*cells, *mean]))
     note = "Accuracy in %, 95 % intervals (Agresti-Coull; of means over base images). MEAN: plain mean of the columns."
+    note = " ".join([note, *drawn_in_words(next(iter(results.values()), ()))])
     return Table(line, note, [*columns, *(["MEAN"] if len(columns) > 1 else [])], rows, "accuracy")
+
+
+def drawn_in_words(results: Sequence[SetResult]) -> list[str]:
+    """Of how many images the numbers are, where these are not all: a sentence, or none."""
+    said = []
+    for column, sets in groupby(results, lambda each: each.column):
+        first, *more = sets
+        if first.images < first.there:
+            said.append(f"on {first.images:,} of {first.there:,} images of {'each part of ' if more else ''}{column}")
+    return [f"Measured {', '.join(said)}."] if said else []
 
 
 def mean_corruption(results: Sequence[SetResult]) -> float | None:
@@ -204,8 +250,8 @@ def mean_corruption(results: Sequence[SetResult]) -> float | None:
     return sum(ratios) / len(ratios)
 
 
-def _require_one_model(opened: Sequence[Opened], attacked: bool) -> None:
-    """Refuse sets that no single model can be measured on, before any work."""
+def _require_one_model(opened: Sequence[Opened], spec: EvaluateSpec, attacked: bool) -> None:
+    """Refuse sets that no single model can be measured on, or with fewer images than asked for, before any work."""
     first = opened[0]
     # Of the subsets of a C version the first stands for all.
     for _, sets in groupby(opened, lambda each: each.column):
@@ -217,6 +263,8 @@ def _require_one_model(opened: Sequence[Opened], attacked: bool) -> None:
             )
         if attacked and each.listing is not None and each.listing.valid is not None:
             raise BadInput(f"{each.name} has several right classes for an image, an attack knows one: measure it clean")
+        if spec.images is not None or spec.shots is not None:
+            each.draw(spec.images, spec.shots, spec.seed)
 
 
 def _result(
@@ -248,52 +296,43 @@ def _result(
     return SetResult(opened.name, opened.column, lines, counted, (height, width), notes, opened.kind)
 
 
-def _read(
-    opened: Opened, photo: Photo, known: Mapping[str, UsedImages], leave_out: bool, say: Callable[[str], None]
-) -> tuple[Samples, str]:
-    """The images of a set, after a look at which of them made a checkpoint; without these, and a note, if asked."""
-    if not leave_out:
-        samples = opened.read(photo)
-        for each in overlaps(samples.name, pixel_hashes(samples.x), known) if known else ():
-            say(f"warning: {each}")
-        return samples, ""
-    kept = ~np.isin(opened.ids.numpy(), used_ids(opened, photo, known))
-    require_some(int(kept.sum()), opened.name, len(kept))
-    lost = f"{int((~kept).sum()):,} of {len(kept):,} images that a checkpoint was made with are left out"
-    # Read again rather than copied: beyond memory the images lie in a mapped file.
-    rows = None if kept.all() else np.flatnonzero(kept).tolist()
-    return opened.read(photo, rows=rows), lost
+def _leaves_out(spec: EvaluateSpec) -> bool:
+    return spec.reading.leave_out_training_images
 
 
-def _reading(source: str | Path, spec: EvaluateSpec) -> ReadOptions:
-    """How images are read; parts of known data sets leave out what the checkpoint was trained on."""
-    reading = spec.reading
-    return ReadOptions(
-        split=spec.split,
-        transform=reading.transform,
-        workers=reading.workers,
-        cache=None if reading.cache is None else Path(reading.cache),
-        skip_damaged=reading.skip_damaged,
-        partial=reading.partial,
-        class_names=reading.classes or None,
-        class_order=reading.class_order,
-        carried=carried_names(source),
-        used={name: Used(*counts) for name, counts in images_used(source).items()},
+def _note(members: Sequence[Member], spec: EvaluateSpec, results: Sequence[SetResult]) -> EvaluationNote:
+    return EvaluationNote(
+        checkpoints=tuple(str(each.source) for each in members),
+        networks=tuple(each.network for each in members),
+        spec=spec,
+        images={each.name: (each.images, each.there) for each in results},
     )
 
 
-def _constants(source: str | Path, network: NetworkSection) -> Constants | None:
-    """By what images are normalized: what the checkpoint says of itself, else what the caller says."""
-    said = constants_of([source]) if speaks_of(source, network.architecture) else None
-    given = None if network.mean is None or network.std is None else Constants(network.mean, network.std)
-    return settled(said, given, str(source))
+def _read(
+    opened: Opened, spec: EvaluateSpec, photo: Photo, known: Mapping[str, UsedImages], say: Callable[[str], None]
+) -> tuple[Samples, int, str]:
+    """The images of a set that are asked for, after a look at which made a checkpoint; without these where asked.
+
+    Beside them how many there are to draw from, which those left out are not, and a note that says how many these were.
+    """
+    if not _leaves_out(spec):
+        samples = opened.read(photo, rows=opened.draw(spec.images, spec.shots, spec.seed))
+        for each in overlaps(samples.name, pixel_hashes(samples.x), known) if known else ():
+            say(f"warning: {each}")
+        return samples, len(opened.ids), ""
+    used = used_ids(opened, photo, known)
+    lost, count = int(np.isin(opened.ids.numpy(), used).sum()), len(opened.ids)
+    require_some(count - lost, opened.name, count)
+    # Read again rather than copied: beyond memory the images lie in a mapped file.
+    samples = opened.read(photo, rows=opened.draw(spec.images, spec.shots, spec.seed, left_out=used))
+    return samples, count - lost, f"{lost:,} of {count:,} images that a checkpoint was made with are left out"
 
 
 def _measured(
     store: Store,
     meter: Meter,
-    key: ModelKey,
-    model: PixelClassifier,
+    joined: Joined,
     samples: Samples,
     seed: int,
     threat: Threat | None,
@@ -302,33 +341,23 @@ def _measured(
     """One measurement, one unit of the meter's work, and what it cost whenever it was made."""
     doing, before = f"measuring {threat or CLEAN}", meter.done
     meter.advance(doing, 0)
+    asked = measurement(joined.key, samples, threat=threat, attack=attack, seed=seed, smoke=False)
+    take_over(store, asked, samples)
     outcomes = measure(
         store,
-        key,
-        lambda: model,
+        joined.key,
+        lambda: joined.model,
         samples,
         threat=threat,
         attack=attack,
         seed=seed,
         smoke=False,
+        fingerprint=asked.samples,
         on_block=lambda fraction: meter.advance(doing, before + fraction - meter.done),
     )
     meter.advance(doing, before + 1 - meter.done)
-    asked = measurement(key, samples, threat=threat, attack=attack, seed=seed, smoke=False)
     headers = [header for mark, header in store.headers() if mark == asked.key]
     gradients, forwards, seconds = (
         sum(header[name] for header in headers) for name in ("gradients", "forwards", "seconds")
     )
     return outcomes, Cost(gradients, forwards, seconds)
-
-
-def _identity(model: PixelClassifier, architecture: str, options: Mapping[str, Any] | None) -> str:
-    """What tells this model from others: its parameters, its normalization, and what they are put into."""
-    built = f"{architecture} {sorted((options or {}).items())}".encode()
-    facts = {"mean": model.mean, "std": model.std, "architecture": _bytes(built), "code": _bytes(model.code.encode())}
-    # A mark before each name keeps the facts apart from the network's own tensors.
-    return fingerprint({**model.network.state_dict(), **{f" {name}": fact for name, fact in facts.items()}})
-
-
-def _bytes(content: bytes) -> torch.Tensor:
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)

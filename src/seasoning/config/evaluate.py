@@ -1,6 +1,6 @@
 """What `evaluate` is asked: data, threats, and how images are read and attacked."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from seasoning.config.base import Count, Seed, Spec, Threats
 from seasoning.config.sections import AttackSection, NetworkSection, ReadingSection
@@ -15,6 +15,8 @@ class EvaluateSpec(Spec):
     network: NetworkSection
     data: tuple[str, ...] = Field(default=("digits",), description="Known data sets, folders, archives, or KIND=PATH.")
     split: str | None = Field(default=None, description="Part of a data set that has parts, by default test.")
+    images: Count | None = Field(default=None, description="Images of each data set, drawn by the seed; else all.")
+    shots: Count | None = Field(default=None, description="Or so many of each class.")
     reading: ReadingSection = ReadingSection()
     threats: Threats = Field(default=(), description="Threats, such as linf:8/255.")
     attack: AttackSection = AttackSection()
@@ -22,4 +24,10 @@ class EvaluateSpec(Spec):
     batch_size: Count | None = Field(default=None, description="Largest number of images in a batch.")
     device: str | None = Field(default=None, description="cpu or cuda, by default cuda where there is one.")
     channels_last: bool = Field(default=False, description="Memory layout, faster on some processors.")
-    seed: Seed = Field(default=0, description="Seed of the random starts.")
+    seed: Seed = Field(default=0, description="Seed of the random starts, and of the images drawn.")
+
+    @model_validator(mode="after")
+    def _drawn_once(self) -> "EvaluateSpec":
+        if self.images is not None and self.shots is not None:
+            raise ValueError(f"images={self.images} and shots={self.shots}: give one, so many in all or of each class")
+        return self

@@ -1,4 +1,7 @@
-"""The run record: what a search is and came to, as typed notes in its store; written and read here alone."""
+"""The run record: what a search is and came to, and what was evaluated, as typed notes in the store of each.
+
+They are written and read here alone.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -6,7 +9,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from seasoning.config.base import Spec
+from seasoning.config.evaluate import EvaluateSpec
 from seasoning.config.search import SearchPlan
+from seasoning.config.sections import NetworkSection
 from seasoning.errors import BadInput
 from seasoning.selection import SearchObjective
 from seasoning.selection.answers import Answer, FrontSoup
@@ -15,17 +20,20 @@ from seasoning.store.database import Store
 
 __all__ = [
     "EpochNote",
+    "EvaluationNote",
     "IngredientNote",
     "NetworkNote",
     "PartsNote",
     "RunRecord",
+    "note_evaluation",
+    "read_evaluations",
     "read_record",
     "read_request",
     "write_record",
     "write_request",
 ]
 
-_RECORD, _REQUEST = "run", "request"
+_RECORD, _REQUEST, _EVALUATIONS = "run", "request", "evaluations"
 # Notes of versions before the run record.
 _EARLIER = ("spec", "search", "begun", "search attacks")
 
@@ -109,6 +117,22 @@ class RunRecord(Spec):
         return self.model_copy(update={"answers": None, "front": (), "front_scope": ""})
 
 
+class EvaluationNote(Spec):
+    """What `evaluate` has measured of a checkpoint, or of the ensemble of several.
+
+    Args:
+        checkpoints: As they were given.
+        networks: What each was put into.
+        spec: What was asked.
+        images: By the name of each data set, how many of its images were measured, and how many there are.
+    """
+
+    checkpoints: tuple[str, ...]
+    networks: tuple[NetworkSection, ...]
+    spec: EvaluateSpec
+    images: dict[str, tuple[int, int]]
+
+
 def read_record(store: Store) -> RunRecord | None:
     """The record of the search in a store; `None` where there is none yet.
 
@@ -146,3 +170,15 @@ def read_request(store: Store) -> dict[str, Any] | None:
 def write_request(store: Store, request: Mapping[str, Any]) -> None:
     """Keep what a run of several steps was asked for."""
     store.write_note(_REQUEST, dict(request))
+
+
+def read_evaluations(store: Store) -> list[EvaluationNote]:
+    """What `evaluate` has measured in a store, each once, in the order of asking."""
+    return [EvaluationNote.model_validate(note) for note in store.note(_EVALUATIONS) or ()]
+
+
+def note_evaluation(store: Store, note: EvaluationNote) -> None:
+    """Keep what `evaluate` has measured, unless that was noted before."""
+    there, new = store.note(_EVALUATIONS) or [], note.model_dump(mode="json")
+    if new not in there:
+        store.write_note(_EVALUATIONS, [*there, new])

@@ -13,6 +13,7 @@ from torch import Tensor
 from seasoning.data.catalogue import FACTS
 from seasoning.data.class_names import Numbering
 from seasoning.data.decoding import Photo, View, Whole, decode_all, image_size
+from seasoning.data.drawn import drawn
 from seasoning.data.listing import Listing
 from seasoning.data.pixels import pixel_hashes
 from seasoning.data.reading import Known, read_samples, usable_processors
@@ -120,6 +121,30 @@ class Opened:
         """Ids of its samples."""
         known = self.listing or self._made
         return torch.empty(0, dtype=torch.int64) if known is None else known.ids
+
+    def draw(
+        self, images: int | None, shots: int | None, seed: int, *, left_out: Sequence[int] | NDArray[np.int64] = ()
+    ) -> list[int] | None:
+        """Rows of so many of its samples, or of so many of each class, by `drawn`; `None` where that is all of them.
+
+        Args:
+            images: How many images; or else
+            shots: how many of each class; by default all.
+            seed: Another one draws other images.
+            left_out: Ids of samples that are none of them.
+
+        Raises:
+            BadInput: there are fewer.
+        """
+        ids = self.ids.numpy()
+        kept = np.flatnonzero(~np.isin(ids, left_out))
+        if images is None and shots is None:
+            return None if len(kept) == len(ids) else [int(row) for row in kept]
+        known, made = self.listing, self._made
+        labels = known.y if known is not None else torch.empty(0) if made is None else made.y
+        names = known.class_names if known is not None else [str(number) for number in range(self.outputs)]
+        rows = drawn(self.name, ids[kept], labels.numpy()[kept], names, images=images, shots=shots or 0, seed=seed)
+        return [int(row) for row in kept[rows]]
 
     def image_bytes(self, photo: Photo) -> int:
         """What an image takes in this view, in 8 bits a value."""

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -108,6 +110,18 @@ class Samples:
         if self.label_map is not None:
             digest.update(repr(self.label_map).encode())
         return digest.hexdigest()
+
+    def digests(self) -> NDArray[np.uint64]:
+        """For each sample 64 bits of the SHA-256 of its id, its label, its pixels and what else decides about it."""
+        told = f"{self.x.dtype} {tuple(self.x.shape[1:])} {self.label_map!r}".encode()
+        columns = [column for column in (self.ids, self.y, self.valid, self.texture, self.x) if column is not None]
+        found = np.empty(len(self), dtype=np.uint64)
+        for row in range(len(self)):
+            digest = hashlib.sha256(told)
+            for column in columns:
+                _feed(digest, column[row])
+            found[row] = int.from_bytes(digest.digest()[:8], "big")
+        return found
 
 
 def pixels_known(x: Tensor, digest: str) -> None:
