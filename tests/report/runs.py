@@ -195,7 +195,7 @@ class Made(NamedTuple):
         soups: Any = self
         prices, meter = mock.MagicMock(), mock.MagicMock()
         prices.seconds.return_value = 0.0
-        with mock.patch.object(search_answers, "mix_files"):
+        with mock.patch.object(search_answers, "mix_files"), mock.patch.object(search_answers, "_chosen_on"):
             return answer_search(self.record, soups, tasks, known, prices, meter, folder)
 
 
