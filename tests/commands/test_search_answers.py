@@ -58,7 +58,7 @@ def test_ingredients_that_miss_a_limit_are_marked_and_are_no_rivals(
     assert nominal.judged.selection.value > linf.judged.selection.value
     assert answer.rival is not None
     assert answer.rival.name == "linf"
-    _print_answer(answer)
+    _print_answer(answer, 40)
     marked = [line for line in capsys.readouterr().out.splitlines() if line.endswith("misses the limit")]
     assert [line.split()[0] for line in marked] == ["nominal"]
 

@@ -19,7 +19,8 @@ from seasoning.config.search import make_plan
 from seasoning.errors import BadInput, Mismatch, SeasoningError
 from seasoning.evaluation.evaluator import evaluate
 from seasoning.models import build_model
-from seasoning.report.verdicts import verdict
+from seasoning.report.tables import points
+from seasoning.report.verdicts import short_verdict, verdict
 from seasoning.store.database import Store
 from seasoning.store.run_folder import STORE
 from tests.commands.searches import content, found, loaded, saved, tasks_of
@@ -140,28 +141,29 @@ def test_the_command_prints_what_it_found(files: dict[str, str], tmp_path: Path)
     head = next(number for number, line in enumerate(lines) if line.startswith("best for"))
     assert lines[head].split("  ")[0] == "best for"
     # Columns stand under their heads.
-    for words in ("40 that chose", "held-out images", "soup"):
+    for words in ("held-out, % [95 %]", "better than the best ingredient?", "soup"):
         assert lines[head + 1][lines[head].index(words) - 1] == " " != lines[head + 1][lines[head].index(words)]
-    assert lines[head + 2] == "accuracy, % [95 %]"
     number = r"\d+\.\d \[\d+\.\d, \d+\.\d\]"
-    best = re.fullmatch(rf"digits@linf:0\.1 +{number} +({number}) +(.*)", lines[head + 1])
+    # One line, with the verdict against the best ingredient, and no table of everything.
+    best = re.fullmatch(
+        rf"digits@linf:0\.1 +({number}) +((?:Yes|No|Not shown|Not tested): .*?)  +(\d.*)", lines[head + 1]
+    )
     assert best is not None
-    # One sentence against the best ingredient, and no table of everything.
-    assert re.search(r"^digits@linf:0\.1: (Yes|No|Not shown|Not tested): ", printed, flags=re.MULTILINE)
+    assert lines[head + 2] == ""
     assert "1. " not in printed
-    assert "Every soup and test: the page, or --verbose." in printed
-    assert len(lines) < 25
+    assert "Every soup, ingredient and test: the page, or --verbose." in printed
+    assert len(lines) < 15
     assert f"soup for digits@linf:0.1: {out / 'soup-digits-linf-0.1.safetensors'}" in printed
     assert f"page: {out / 'report.html'}" in printed
     # The page tells of the same soup, with the same number on images that did not choose it.
     page = html.unescape((out / "report.html").read_text())
     assert best.group(1) in page
-    assert best.group(2) in page
+    assert best.group(3) in page
 
     # Everything, from what is known: soups by rank, ingredients, limits and what fewer images would have lost.
     verbose = run([*command, "--verbose"])
     assert re.search(
-        rf"^1\. {re.escape(best.group(2))} +{number} +{number} +{number} +\d\.\d\d$", verbose, re.MULTILINE
+        rf"^1\. {re.escape(best.group(3))} +{number} +{number} +{number} +\d\.\d\d$", verbose, re.MULTILINE
     )
     assert all(re.search(rf"^   {name} +{number} +{number} +{number}", verbose, re.MULTILINE) for name in files)
     assert "Limit: digits at least 50 %." in verbose
@@ -198,12 +200,19 @@ def test_the_printed_sentences_are_those_of_the_page(
     from seasoning.cli.search import _print_result
 
     folder, result = whole
-    _print_result(make_plan(content(files)), result, verbose=False)
+    _print_result(make_plan(content(files)), result, verbose=True)
     printed = capsys.readouterr().out
     page = html.unescape((folder / "report.html").read_text())
     for answer in result.answers:
         assert f"\n{answer.objective.name}: {verdict(answer)}\n" in printed
         assert verdict(answer) in page
+        # The line of the table begins with the same word, and has the same figures.
+        word, rest = short_verdict(answer)
+        assert verdict(answer).startswith(f"{word}: ")
+        assert answer.rival is None or answer.rival.difference is None or points(answer.rival.difference) in rest
+        assert re.search(
+            rf"^{re.escape(answer.objective.name)} .*{re.escape(f'{word}: {rest}')}", printed, re.MULTILINE
+        )
 
 
 def test_a_published_model_is_an_ingredient(tmp_path: Path) -> None:

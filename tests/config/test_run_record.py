@@ -49,6 +49,7 @@ FULL = Answer(
     rival=Rival("linf", Estimate(0.1, -0.05, 0.25, 60)),
     regret=(Estimate(0.02, 0.0, 0.05, 2), Estimate(0.0, 0.0, 0.0, 40)),
     soup=Path("soup-careful.safetensors"),
+    candidates=(ChosenSoup("joint", (), JUDGED, limits=(JUDGED, JUDGED)),),
 )
 # What there is without held-out images, limits and screening.
 BARE = Answer(

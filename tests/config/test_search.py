@@ -104,6 +104,26 @@ def test_impossible_plans_are_refused_in_words(changes: dict[str, Any], words: s
         make_plan(content(**changes))
 
 
+def test_candidates_are_files_or_tables(tmp_path: Path) -> None:
+    (tmp_path / "joint.pt").touch()
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        '[network]\narchitecture = "resnet_small"\n[ingredients]\na = "a.pt"\nb = "b.pt"\n[data]\ndigits = "digits"\n'
+        '[candidates]\njoint = "joint.pt"\nother = { file = "joint.pt", architecture = "resnet18" }\n'
+    )
+    plan = read_plan(path)
+    assert {name: each.file for name, each in plan.candidates.items()} == dict.fromkeys(
+        ("joint", "other"), str(tmp_path / "joint.pt")
+    )
+    assert [each.architecture for each in plan.candidates.values()] == [None, "resnet18"]
+    assert make_plan(content(candidates={"joint": Path("j.pt")})).candidates["joint"].file == "j.pt"
+    for name in ("linf", "union soup", "ensemble of 2"):
+        with pytest.raises(BadInput, match=f"a candidate called '{name}', as another model of the tables"):
+            make_plan(content(candidates={name: "j.pt"}))
+    with pytest.raises(BadInput, match="mean and std go together"):
+        make_plan(content(candidates={"joint": {"file": "j.pt", "mean": [0.5]}}))
+
+
 def test_all_mistakes_are_told_together() -> None:
     with pytest.raises(BadInput) as error:
         make_plan(content(shots=0, top=0, shot=3))

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from seasoning import metrics, statistics
+from seasoning.cli.search import _print_result
 from seasoning.report import CLEAN, Results, contenders, shifts_table, single_soup, verdict, wanted, write_report
 from seasoning.report.contenders import known_choices, top_specific
 from seasoning.report.explorer import board, payload
@@ -16,6 +17,7 @@ from seasoning.report.figures import drawings
 from seasoning.report.published import COLUMNS, published_tables
 from seasoning.report.tables import top_table
 from seasoning.report.verdicts import answer_tables
+from seasoning.selection.answers import SearchResult
 from seasoning.store.database import Store
 from tests.report.boards import best
 from tests.report.runs import made_plan, made_run
@@ -199,3 +201,23 @@ def test_the_page_folds_its_parts(path: Path, tmp_path: Path) -> None:
     answers = Results(Store(path)).record.answers
     assert answers is not None
     assert verdict(answers[0]) in " ".join(tables.split())
+
+
+def test_what_is_printed_of_it_stays_within_a_screen(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    record = results.record
+    assert record.answers is not None
+    assert len(record.answers) > 75
+    result = SearchResult(record.answers, record.front, record.front_scope, False, record.columns)
+    _print_result(record.plan, result, verbose=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 12
+    assert max(map(len, lines)) <= 110
+    rows = {line.split("  ")[0]: line for line in lines}
+    assert [*rows][1:7] == ["best for", "mean", "imagenet", "imagenet-a", "imagenet-r", "imagenet-c"]
+    # One line counts the verdicts of the parts, each once.
+    parts = rows["imagenet-c, its 75 parts"]
+    assert sum(int(count) for count in re.findall(r": (\d+)", parts)) == 75
+    words = [verdict(answer).partition(":")[0] for answer in record.answers if answer.objective.name.count("/") == 2]
+    assert f"{words[0]}: {words.count(words[0])}" in parts
+    _print_result(record.plan, result, verbose=True)
+    assert len(capsys.readouterr().out.splitlines()) > 75 * 8

@@ -200,7 +200,7 @@ def test_its_commands_are_for_a_shell_and_do_what_the_search_did_with_statistics
         ingredients = (first, *record.ingredients[1:])
         assert record.answers is not None
         best = record.answers[0].chosen[0]._replace(weights=(0.5, 0.0, 0.5))
-        changed = (record.answers[0]._replace(chosen=(best,)), *record.answers[1:])
+        changed = (record.answers[0]._replace(chosen=(best,), comparisons=()), *record.answers[1:])
         write_record(known, record.model_copy(update={"ingredients": ingredients, "answers": changed}))
         command = mix_command([note.path for note in ingredients], (0.5, 0.0, 0.5), "geometric")
     assert shlex.split(command)[2:] == [

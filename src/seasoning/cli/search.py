@@ -40,7 +40,38 @@ _AtLeast = Annotated[
     typer.Option("--at-least", help="Least accuracy, for all objectives, as cartoons=0.8; repeatable."),
 ]
 
-_EXAMPLES = {"--ingredient": "linf=b.safetensors", "--data": "cartoons=path/to/folder", "--at-least": "cartoons=0.8"}
+_Candidates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--candidate",
+        help="Any other model of the same classes to measure beside the soups, as in joint=joint.pt; repeatable.",
+    ),
+]
+_CandidateArchs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--candidate-arch",
+        help="Architecture of a candidate, as in joint=resnet18; by default what its file says, else --arch.",
+    ),
+]
+
+_Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any setting of a plan as key=value, such as space.step=0.05; repeatable."),
+]
+_Ensemble = Annotated[bool, typer.Option("--ensemble", help="Also measure the ensemble: a pass for each ingredient.")]
+_Verbose = Annotated[bool, typer.Option("--verbose", help="Print every soup, every model beside it and every test.")]
+
+_EXAMPLES = {
+    "--ingredient": "linf=b.safetensors",
+    "--candidate": "joint=joint.pt",
+    "--candidate-arch": "joint=resnet18",
+    "--data": "cartoons=path/to/folder",
+    "--at-least": "cartoons=0.8",
+}
+
+# Soups of a Pareto front that are printed without --verbose.
+_FRONT = 8
 
 
 def search(
@@ -52,6 +83,8 @@ def search(
     options: Annotated[
         list[str] | None, typer.Option("--option", help="Option of the network, as activation=silu; repeatable.")
     ] = None,
+    candidates: _Candidates = None,
+    candidate_archs: _CandidateArchs = None,
     data: _Data = None,
     cache: _Cache = None,
     partial: _Partial = None,
@@ -66,14 +99,9 @@ def search(
     at_least: _AtLeast = None,
     pareto: Annotated[list[str] | None, typer.Option("--pareto", help="Objective of the front; repeatable.")] = None,
     strategy: Annotated[str | None, typer.Option(help="climb, race, grid, greedy, uniform or random.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any setting of a plan as key=value, such as space.step=0.05; repeatable."),
-    ] = None,
-    ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="Also measure the ensemble: a pass for each ingredient.")
-    ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Print every chosen soup, ingredient and test.")] = False,
+    settings: _Settings = None,
+    ensemble: _Ensemble = False,
+    verbose: _Verbose = False,
     out: Annotated[Path, typer.Option(help="Folder of the outcomes and the soups.")] = Path("runs/search"),
 ) -> None:
     """Find the soups that are best on a few labelled images, and measure them honestly on all others.
@@ -83,6 +111,7 @@ def search(
     given: dict[str, Any] = {
         "network": _given({"architecture": arch, "options": dict(map(option, options or []))}),
         "ingredients": dict(_pair("--ingredient", text) for text in ingredients or []),
+        "candidates": _candidates(candidates or [], candidate_archs or []),
         "data": dict(map(_named_place, data or [])),
         "reading": _given(
             {
@@ -107,6 +136,17 @@ def search(
         result = run_plan(asked, out, watch=watch, say=_say, on_cost=_print_cost)
     _print_result(asked, result, verbose=verbose)
     _print_page(out, result)
+
+
+def _candidates(files: Sequence[str], architectures: Sequence[str]) -> dict[str, dict[str, str]]:
+    from seasoning.errors import UnknownName
+
+    found = {name: {"file": file} for name, file in (_pair("--candidate", text) for text in files)}
+    for name, architecture in (_pair("--candidate-arch", text) for text in architectures):
+        if name not in found:
+            raise UnknownName("candidate (give its file by --candidate)", name, found)
+        found[name]["architecture"] = architecture
+    return found
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -149,9 +189,10 @@ def _print_cost(cost: "SearchCost") -> None:
         f"  to search: about {cost.images:,} images measured ({cost.fraction:.3f} of the grid's), "
         f"{cost.passes:,.0f} passes"
     )
+    candidates = f", {cost.candidates} candidates" if cost.candidates else ""
     _say(
-        f"  final numbers of chosen soups and ingredients: at most {cost.others:,} images, {cost.other_passes:,.0f} "
-        "passes"
+        f"  final numbers of chosen soups{candidates} and ingredients: at most {cost.others:,} images, "
+        f"{cost.other_passes:,.0f} passes"
     )
     _say(
         f"  about {_time(cost.seconds)} here if nothing is known yet (computed from a warm-up), "
@@ -168,44 +209,42 @@ def _time(seconds: float) -> str:
 
 def _print_result(plan: "SearchPlan", result: "SearchResult", *, verbose: bool) -> None:
     """A line for each objective: the best soup, its accuracy, and how it compares with the best ingredient."""
-    from seasoning.report.tables import percent
-    from seasoning.report.verdicts import verdict
+    from seasoning.report.verdicts import verdict_table
 
-    width = max((len(answer.objective.name) for answer in result.answers), default=0) + 2
-    print(f"\n{'best for':<{width}}{f'{plan.shots} that chose':<20}{'held-out images':<20}soup")
-    for answer in result.answers:
-        best = answer.chosen[0]
-        selection, complement, _ = (None if each is None else percent(each) for each in best.judged)
-        print(f"{answer.objective.name:<{width}}{selection:<20}{complement or 'no images left':<20}{best.name}")
-    print("accuracy, % [95 %]\n")
-    for answer in result.answers:
-        print(f"{answer.objective.name}: {verdict(answer)}")
+    rows = [["best for", "held-out, % [95 %]", "better than the best ingredient?", "soup"], *verdict_table(result)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    print()
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
     if verbose:
         for answer in result.answers:
-            _print_answer(answer)
-        _print_front(plan, result)
+            _print_answer(answer, plan.shots)
+    _print_front(plan, result, None if verbose else _FRONT)
+    if not verbose:
+        print("\nEvery soup, ingredient and test: the page, or --verbose.")
+    if verbose or len(result.answers) == 1:
+        for answer in result.answers:
+            print(f"soup for {answer.objective.name}: {answer.soup}")
     else:
-        if result.front:
-            _print_front(plan, result)
-        print("\nEvery soup and test: the page, or --verbose.")
-    for answer in result.answers:
-        print(f"soup for {answer.objective.name}: {answer.soup}")
+        print(f"soups, one for each objective: {result.answers[0].soup.with_name('soup-….safetensors')}")
 
 
 def _print_page(out: Path, result: "SearchResult") -> None:
     from seasoning.store.run_folder import PAGE
 
-    print(f"\npage: {out / PAGE}")
+    print(f"page: {out / PAGE}")
     if result.smoke:
         print("\nSmoke run: it only tried the machinery, the numbers mean nothing.")
 
 
-def _print_front(plan: "SearchPlan", result: "SearchResult") -> None:
+def _print_front(plan: "SearchPlan", result: "SearchResult", most: int | None) -> None:
     if not result.front:
         return
     print(f"\nPareto front of {' and '.join(plan.pareto)}, {result.front_scope}, on the selection points")
-    for soup in result.front:
+    for soup in result.front[:most]:
         print(f"  {' '.join(f'{100 * score:6.1f}' for score in soup.scores)}  {soup.name}")
+    if most is not None and len(result.front) > most:
+        print(f"  and {len(result.front) - most} more soups")
 
 
 def _objectives(objectives: list[str] | None, at_least: list[str] | None) -> list[dict[str, Any]]:
@@ -234,17 +273,18 @@ def _named_place(text: str) -> tuple[str, str]:
     return (name, source) if name and source else _pair("--data", text)
 
 
-def _print_answer(answer: "Answer") -> None:
-    """Every chosen soup and every ingredient, and the notes on them."""
-    from seasoning.report.verdicts import notes
+def _print_answer(answer: "Answer", shots: int) -> None:
+    """The verdict, every chosen soup, ingredient and candidate, and the notes on them."""
+    from seasoning.report.verdicts import notes, verdict
 
-    print(f"\n{answer.objective.name}")
-    width = max(len(soup.name) for soup in (*answer.chosen, *answer.ingredients)) + 3
-    heads = ["that chose", "held-out", "all", "best"]
+    print(f"\n{answer.objective.name}: {verdict(answer)}")
+    beside = (*answer.ingredients, *answer.candidates)
+    width = max(len(soup.name) for soup in (*answer.chosen, *beside)) + 3
+    heads = [f"{shots} that chose", "held-out", "all", "best"]
     print(f"{'accuracy, % [95 %]':<{width}}  {heads[0]:<18} {heads[1]:<18} {heads[2]:<18} {heads[3]:>4}")
     for rank, soup in enumerate(answer.chosen, start=1):
         _print_soup(f"{rank}. {soup.name}", soup, f"{soup.best:4.2f}", width)
-    for soup in answer.ingredients:
+    for soup in beside:
         missed = "misses the limit" if soup.misses(answer.objective.limits) else ""
         _print_soup(f"   {soup.name}", soup, missed, width)
     print(*(f"   {note}" for note in notes(answer)), sep="\n")

@@ -1,8 +1,11 @@
 """`search`: from a plan to chosen soups, what they are worth, and their files."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from seasoning.attacks import SUITES, describe, suite_attack
 from seasoning.checkpoints.hub import PREFIXES
@@ -11,6 +14,7 @@ from seasoning.checkpoints.provenance import read_ingredient
 from seasoning.commands.data import view_of
 from seasoning.commands.overlap import known_images
 from seasoning.commands.search_answers import KnownSoups, answer_search, chosen_ids
+from seasoning.commands.search_candidates import OpenCandidate, open_candidates, require_candidates, require_images
 from seasoning.commands.search_cost import Prices, SearchCost, estimate_cost, require_affordable
 from seasoning.commands.search_data import OpenTask, Sets, load_tasks, open_sets
 from seasoning.commands.search_soups import SoupOutcomes, fingerprints_of, live_model, network_of, read_ingredients
@@ -28,6 +32,7 @@ from seasoning.data import SHIFTS
 from seasoning.errors import RunConflict, UnknownName
 from seasoning.evaluation.progress import Meter, Watch, part_of
 from seasoning.models import PixelClassifier
+from seasoning.models.probe import pick_device
 from seasoning.outcomes import Measured
 from seasoning.report import Results, write_page
 from seasoning.selection import SearchObjective
@@ -124,18 +129,21 @@ def run_plan(
 
     Raises:
         UnknownName: no such data set, shift, architecture, suite or file.
-        BadInput: the ingredients cannot be mixed, the data have unknown classes or too few images, the plan takes more
-            time or disk than there is, or no soup keeps to a limit.
-        Mismatch: an ingredient does not fit the architecture.
+        BadInput: the ingredients cannot be mixed, a candidate has other classes, the data have unknown classes or too
+            few images, the plan takes more time or disk than there is, or no soup keeps to a limit.
+        Mismatch: an ingredient or a candidate does not fit its architecture.
         RunConflict: the folder is that of something else.
     """
     check_plan(plan)
+    require_candidates(plan)
     states = read_ingredients(plan, say)
-    used = known_images(plan.ingredients, leave_out=plan.reading.leave_out_training_images, say=say)
+    files = plan.ingredients | {name: each.file for name, each in plan.candidates.items()}
+    used = known_images(files, leave_out=plan.reading.leave_out_training_images, say=say)
     sets = open_sets(plan)
     objectives = objectives_of(plan, sets.parts)
     require_front(plan, objectives)
     model = network_of(plan, sets, states[0])
+    candidates = open_candidates(plan, sets, model, say)
     check_folder(folder, fresh=True)
     with claimed(folder), Store(folder / STORE) as store:
         network = _network_note(plan, model, sets)
@@ -143,8 +151,8 @@ def run_plan(
         tasks = load_tasks(plan, sets, view_of(model), folder, watch, used, say)
         for note in sets.notes:
             say(f"note: {note}")
-        soups = _soups(plan, sets, states, model, tasks, store)
-        record = _begin(store, _record(plan, sets, objectives, network, states, tasks, soups))
+        soups = _soups(plan, sets, states, model, candidates, tasks, store)
+        record = _begin(store, _record(plan, sets, objectives, network, states, candidates, tasks, soups))
         prices, cost = estimate_cost(record, soups, tasks, folder, part_of(watch, 0, _WARM_UP))
         on_cost(cost)
         require_affordable(cost, plan.time_limit, folder)
@@ -181,10 +189,12 @@ def _soups(
     sets: Sets,
     states: Sequence[State],
     model: PixelClassifier,
+    candidates: Sequence[OpenCandidate],
     tasks: Mapping[str, OpenTask],
     store: Store,
 ) -> SoupOutcomes:
-    device = next(model.parameters()).device
+    device = pick_device(None)
+    require_images(candidates, tasks)
 
     def joint(weights: Weights) -> Ensemble:
         members = [state for state, weight in zip(states, weights, strict=True) if weight != 0]
@@ -194,6 +204,7 @@ def _soups(
         store,
         live_model(plan, model, states, tasks),
         joint,
+        {each.note.fingerprint: partial(_on, device, each) for each in candidates},
         fingerprints_of(states),
         tasks,
         attack=plan.attack,
@@ -202,6 +213,10 @@ def _soups(
         seed=plan.seed,
         smoke=plan.smoke,
     )
+
+
+def _on(device: torch.device, candidate: OpenCandidate) -> PixelClassifier:
+    return candidate.build().to(device)
 
 
 def _network_note(plan: SearchPlan, model: PixelClassifier, sets: Sets) -> NetworkNote:
@@ -236,6 +251,7 @@ def _record(
     objectives: Sequence[SearchObjective],
     network: NetworkNote,
     states: Sequence[State],
+    candidates: Sequence[OpenCandidate],
     tasks: Mapping[str, OpenTask],
     soups: SoupOutcomes,
 ) -> RunRecord:
@@ -255,6 +271,7 @@ def _record(
             _ingredient_note(name, path, mark)
             for (name, path), mark in zip(plan.ingredients.items(), marks, strict=True)
         ),
+        candidates=tuple(each.note for each in candidates),
         columns=plan.asked(sets.parts).columns,
         objectives=tuple(objectives),
         attacks=attacks,

@@ -99,7 +99,7 @@ def answer_search(
     for objective, file in zip(record.objectives, _file_names(record.objectives), strict=True):
         meter.advance(f"judging {objective.name}", 0)
         answers.append(_judged(record, objective, chosen[objective.name], soups, tasks, known, folder / file))
-    return SearchResult(tuple(answers), tuple(front), front_scope, plan.smoke)
+    return SearchResult(tuple(answers), tuple(front), front_scope, plan.smoke, record.columns)
 
 
 def chosen_ids(tasks: Mapping[str, OpenTask]) -> NDArray[np.int64]:
@@ -110,16 +110,25 @@ def chosen_ids(tasks: Mapping[str, OpenTask]) -> NDArray[np.int64]:
 def _measure_held_out(
     record: RunRecord, chosen: Mapping[str, Sequence[Weights]], soups: SoupOutcomes, prices: Prices, meter: Meter
 ) -> None:
-    """Measure on held-out images what the tables want, and every chosen soup on the tasks of its objective."""
+    """Measure on held-out images what the tables want, and every chosen soup on the tasks of its objective.
+
+    Candidates are measured on the selection points, too.
+    """
     leaders = {name: weights[0] for name, weights in chosen.items()}
     for contender, task, confirm in wanted(record, leaders):
         meter.advance("final numbers", 0)
-        if contender.ensemble:
+        if contender.mark:
+            outcomes = soups.candidate(contender.mark, task, confirm=confirm)
+        elif contender.ensemble:
             outcomes = soups.ensemble(contender.weights, task)
         else:
             outcomes = soups.held_out(contender.weights, task, confirm=confirm)
         count = 0 if outcomes is None else contender.passes * len(outcomes)
-        meter.advance("final numbers", count * prices.seconds(task, confirming=confirm))
+        meter.advance("final numbers", count * prices.seconds(task, confirming=confirm, mark=contender.mark))
+    for note in record.candidates:
+        for task in dict.fromkeys(task for tasks in record.columns.values() for task in tasks):
+            count = len(soups.candidate_selection(note.fingerprint, task))
+            meter.advance("final numbers", count * prices.seconds(task, mark=note.fingerprint))
     for objective in record.objectives:
         for weights in chosen[objective.name]:
             for task in objective.tasks:
@@ -161,13 +170,17 @@ def _judged(
         )
         for weights, own in zip(chosen, outcomes, strict=True)
     ]
+
+    def unchosen(name: str, weights: Weights, own: Measured) -> ChosenSoup:
+        return ChosenSoup(name, weights, judge(objective, own, orders), limits=limits(own))
+
     alone = [tuple(float(index == own) for index in range(len(names))) for own in range(len(names))]
     plain = [whole(weights) for weights in alone]
-    ingredients = [
-        ChosenSoup(name, weights, judge(objective, own, orders), limits=limits(own))
-        for name, weights, own in zip(names, alone, plain, strict=True)
-    ]
-    testable = len(best) > 1 and all(soup.judged.complement is not None for soup in best)
+    ingredients = list(map(unchosen, names, alone, plain))
+    marks = [note.fingerprint for note in record.candidates]
+    beside = [{task: soups.candidate_whole(mark, task) for task in objective.tasks} for mark in marks]
+    others = [unchosen(note.name, (), own) for note, own in zip(record.candidates, beside, strict=True)]
+    testable = len(best) + len(others) > 1 and all(soup.judged.complement is not None for soup in best)
     scores = [objective.score(soup.outcomes) for soup in candidates]
     sizes = sorted({max(1, round(fraction * plan.shots)) for fraction in _CURVE})
     files = list(plan.ingredients.values())
@@ -179,11 +192,12 @@ def _judged(
         scope=scope(candidates, len(points_of(plan, objective.ingredients))),
         chosen=tuple(best),
         tied=sum(score >= max(scores) - EQUAL for score in scores),
-        comparisons=tuple(compare(objective, outcomes, ids)) if testable else (),
+        comparisons=tuple(compare(objective, outcomes, ids, beside)) if testable else (),
         ingredients=tuple(ingredients),
         rival=_rival(objective, best[0], outcomes[0], ingredients, plain, ids),
         regret=tuple(regret_curve(candidates, objective, sizes)),
         soup=path,
+        candidates=tuple(others),
     )
 
 

@@ -31,13 +31,14 @@ class SearchCost(NamedTuple):
         strategy: How the space is searched.
         soups: Points of the space.
         ingredients: Of which soups are made.
+        candidates: Other models that are measured beside the soups.
         objectives: How many.
         tasks: How many.
         shots: Selection images of each data set.
         images: Samples measured by the search, and their passes.
         passes: See there.
         fraction: Samples measured, as a fraction of those of the whole grid.
-        others: Held-out samples measured at most for the final numbers, and their passes.
+        others: Samples measured at most for the final numbers, of candidates selection images too, and their passes.
         other_passes: See there.
         search_seconds: Of the search alone.
         seconds: In all.
@@ -47,6 +48,7 @@ class SearchCost(NamedTuple):
     strategy: str
     soups: int
     ingredients: int
+    candidates: int
     objectives: int
     tasks: int
     shots: int
@@ -61,17 +63,19 @@ class SearchCost(NamedTuple):
 
 
 class Prices(NamedTuple):
-    """What one sample of a task takes, by task and by whether it is screened."""
+    """What one sample of a task takes, by task and by whether it is screened; of candidates by their mark and task."""
 
     known: Mapping[tuple[str, bool], Price]
+    candidates: Mapping[tuple[str, str], Price] = {}
 
     def of(self, task: str, *, screening: bool = False) -> Price:
         """The price of a task; screening that is no other measurement costs the same."""
         return self.known.get((task, screening)) or self.known[task, False]
 
-    def seconds(self, task: str, *, screening: bool = False, confirming: bool = False) -> float:
-        """Seconds of one sample; under the confirming suite by estimate."""
-        return self.of(task, screening=screening).seconds * (_CONFIRMING if confirming else 1)
+    def seconds(self, task: str, *, screening: bool = False, confirming: bool = False, mark: str = "") -> float:
+        """Seconds of one sample, of a candidate where its mark is given; under the confirming suite by estimate."""
+        price = self.candidates[mark, task] if mark else self.of(task, screening=screening)
+        return price.seconds * (_CONFIRMING if confirming else 1)
 
 
 def estimate_cost(
@@ -92,17 +96,22 @@ def estimate_cost(
         group = [objective for objective in objectives if objective.ingredients == names]
         asked += dry_run(STRATEGIES[plan.strategy], points_of(plan, names), group, plan.shots)
     center = starts(points_of(plan))[-1]
-    final = _final_samples(record, tasks)
+    final, beside = _final_samples(record, tasks), _candidate_samples(record, tasks)
     keys = list(dict.fromkeys([*asked, *((task, False) for task in final)]))
-    meter, known = Meter(watch, len(keys)), dict[tuple[str, bool], Price]()
+    meter, known = Meter(watch, len(keys) + len(beside)), dict[tuple[str, bool], Price]()
     for task, screening in keys:
         meter.advance("warming up", 0)
         known[task, screening] = soups.price(center, task, screening=screening)
         meter.advance("warming up", 1)
-    prices = Prices(known)
-    images, others = sum(asked.values()), sum(final.values())
+    others_known = {}
+    for mark, task in beside:
+        others_known[mark, task] = soups.candidate_price(mark, task)
+        meter.advance("warming up", 1)
+    prices = Prices(known, others_known)
+    images, others = sum(asked.values()), sum(final.values()) + sum(beside.values())
     search_seconds = sum(count * known[key].seconds for key, count in asked.items())
     more = sum(count * prices.seconds(task) for task, count in final.items())
+    more += sum(count * others_known[key].seconds for key, count in beside.items())
     size = sum(tensor.nbytes for tensor in soups.live_state().values())
     blocks = (images + others) / max(1, plan.shots // 4)
     whole = record.space * plan.shots * len(all_tasks(objectives))
@@ -110,6 +119,7 @@ def estimate_cost(
         strategy=plan.strategy,
         soups=record.space,
         ingredients=len(record.ingredients),
+        candidates=len(record.candidates),
         objectives=len(objectives),
         tasks=len(tasks),
         shots=plan.shots,
@@ -117,7 +127,8 @@ def estimate_cost(
         passes=sum(count * known[key].passes for key, count in asked.items()),
         fraction=images / whole,
         others=others,
-        other_passes=sum(count * prices.of(task).passes for task, count in final.items()),
+        other_passes=sum(count * prices.of(task).passes for task, count in final.items())
+        + sum(count * others_known[key].passes for key, count in beside.items()),
         search_seconds=search_seconds,
         seconds=search_seconds + more,
         disk=_ROW * (images + others) + _BLOCK * blocks + size * len(objectives),
@@ -145,14 +156,26 @@ def require_affordable(cost: SearchCost, minutes: float | None, folder: Path) ->
 
 
 def _final_samples(record: RunRecord, tasks: Mapping[str, OpenTask]) -> Counter[str]:
-    """Held-out samples of each task that the final numbers take at most."""
+    """Held-out samples of each task that the final numbers of soups and ensembles take at most."""
     samples: Counter[str] = Counter()
     several = dict.fromkeys((objective.name for objective in record.objectives), (1.0,) * len(record.ingredients))
-    passes = sum(contender.passes for contender in contenders(record, several))
-    confirmed = sum(contender.confirmed for contender in contenders(record, several))
+    mixed = [contender for contender in contenders(record, several) if not contender.mark]
+    passes = sum(contender.passes for contender in mixed)
+    confirmed = sum(contender.confirmed for contender in mixed)
     for name, task in tasks.items():
         left = 0 if task.others is None else len(task.others.samples)
         own = sum(name in objective.tasks for objective in record.objectives)
         more = _CONFIRMING * confirmed if name in record.confirming else 0
         samples[name] += left * (passes + own * record.plan.top + more)
+    return samples
+
+
+def _candidate_samples(record: RunRecord, tasks: Mapping[str, OpenTask]) -> Counter[tuple[str, str]]:
+    """Samples of each task that each candidate is measured on, those under the stronger attack as so many more."""
+    samples: Counter[tuple[str, str]] = Counter()
+    for note in record.candidates:
+        for name, task in tasks.items():
+            left = 0 if task.others is None else len(task.others.samples)
+            often = 1 + (_CONFIRMING if name in record.confirming else 0)
+            samples[note.fingerprint, name] = len(task.order) + often * left
     return samples

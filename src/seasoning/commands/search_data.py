@@ -44,6 +44,7 @@ __all__ = ["OpenTask", "Part", "Sets", "load_tasks", "open_sets", "selection_ord
 
 _OWN = ("folder", "folder-c")  # kinds whose classes are the names of folders
 _SHARING = ("imagenet", "imagenet-real")  # kinds of the same files
+_MOST_NOTES = 4  # on one data set
 _IN_RUN = "images"  # where a run keeps decoded images
 
 
@@ -119,7 +120,8 @@ def open_sets(plan: SearchPlan) -> Sets:
         class_order=reading.class_order,
         carried=None if reading.classes else _carried(plan),
     )
-    used = [images_used(path) for path in plan.ingredients.values()]
+    files = [*plan.ingredients.values(), *(each.file for each in plan.candidates.values())]
+    used = [images_used(path) for path in files]
     opened = {name: _open(name, path, Path(plan.folder), options, used) for name, path in plan.data.items()}
     main = opened[plan.main][0]
     several: list[str] = []
@@ -127,12 +129,14 @@ def open_sets(plan: SearchPlan) -> Sets:
     for name, each in opened.items():
         if len(each) > 1 or each[0].name != each[0].column:
             parts[name] = tuple(f"{name}/{part.name.partition('/')[2]}" for part in each)
+        said: list[tuple[str, str]] = []
         for part, called in zip(each, parts.get(name, (name,)), strict=True):
             _require_fit(part, called, plan, classes, main.channels)
-            notes += [f"{called}: {note}" for note in part.notes]
             several += [called] if part.listing is not None and part.listing.valid is not None else []
+            said += [(called, note) for note in part.notes]
             if len(each) > 1:
                 part.forget()
+        notes += _told(name, said)
         wanted = FACTS[each[0].kind].subsets if each[0].kind in FACTS else 1
         if name in parts and len(each) < wanted:
             notes.append(
@@ -240,6 +244,19 @@ def _names(part: Opened) -> tuple[str, ...]:
     return part.listing.class_names if part.listing.label_map is None else wnids()
 
 
+def _told(name: str, said: Sequence[tuple[str, str]]) -> list[str]:
+    """Notes on a data set: what several of its parts say, once, and of many notes the first ones."""
+    parts: dict[str, list[str]] = {}
+    for part, note in said:
+        parts.setdefault(note, []).append(part)
+    told = [
+        f"{found[0]}: {note}" if len(found) == 1 else f"{name}: {note} ({len(found)} of its parts)"
+        for note, found in parts.items()
+    ]
+    more = len(told) - _MOST_NOTES
+    return [*told[:_MOST_NOTES], *([f"{name}: {more} more notes: seasoning data check has all"] if more > 0 else [])]
+
+
 def _require_fit(part: Opened, name: str, plan: SearchPlan, classes: Sequence[str], channels: int) -> None:
     """Refuse, before any work, what no single model can be measured on, and what is too little."""
     count, mine = len(part.ids), part.kind in (None, *_OWN)
@@ -258,7 +275,7 @@ def _require_fit(part: Opened, name: str, plan: SearchPlan, classes: Sequence[st
             f"one of {len(classes)} and {channels}: search over them apart, or name the classes in `reading.classes`"
         )
     if count < plan.shots:
-        which = "labelled images" if part.kind else "images that no ingredient was trained or validated on"
+        which = "labelled images" if part.kind else "images that no ingredient or candidate was trained or validated on"
         raise BadInput(
             f"data {name!r} has {count} {which}, {plan.shots} are to choose: give more images, or at most --shots "
             f"{count}"

@@ -1,4 +1,4 @@
-"""The soups of a search: its ingredients, looked at; one live model; and their outcomes, from the store or measured."""
+"""The soups of a search: its ingredients, looked at; one live model; and outcomes of these and of other models."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -110,12 +110,13 @@ def live_model(
 
 
 class SoupOutcomes:
-    """Outcomes of soups and ensembles; what the store lacks is measured.
+    """Outcomes of soups, ensembles and candidates; what the store lacks is measured.
 
     Args:
         store: Where outcomes are kept.
         live: The model that becomes one soup after another.
         joint: Makes the ensemble of the ingredients whose weights are not 0; called when one is measured.
+        candidates: Make the candidates, by what tells them apart; called when one is measured.
         fingerprints: Of the ingredients.
         tasks: With their samples, by their texts.
         attack: How threats are attacked.
@@ -130,6 +131,7 @@ class SoupOutcomes:
         store: Store,
         live: LiveSoup,
         joint: Callable[[Weights], Ensemble],
+        candidates: Mapping[str, Callable[[], nn.Module]],
         fingerprints: Sequence[str],
         tasks: Mapping[str, OpenTask],
         *,
@@ -139,10 +141,11 @@ class SoupOutcomes:
         seed: int,
         smoke: bool,
     ) -> None:
-        self._store, self._live, self._joint, self._tasks = store, live, joint, tasks
+        self._store, self._live, self._tasks = store, live, tasks
+        self._joint, self._candidates = joint, candidates
         self._fingerprints, self._attack = list(fingerprints), attack
         self._precision, self._policy, self._seed, self._smoke = precision, policy, seed, smoke
-        self._ensemble: tuple[Weights, Ensemble] | None = None
+        self._other: tuple[Weights | str, nn.Module] | None = None
 
     def selection(self, weights: Weights, task: str, first: int | None = None, *, screening: bool = False) -> Outcomes:
         """On the selection points of a task, or the first so many; screening takes fewer steps or lower precision."""
@@ -179,15 +182,33 @@ class SoupOutcomes:
             weights: Equal for these ingredients.
             task: What to measure it on.
         """
-
-        def build() -> Ensemble:
-            if self._ensemble is None or self._ensemble[0] != weights:
-                self._ensemble = None  # one at a time in the memory
-                self._ensemble = weights, self._joint(weights)
-            return self._ensemble[1]
-
         key = replace(ModelKey.of(self._fingerprints, weights, "ensemble"), policy=self._policy)
-        return self._on_others(key, build, task, False)
+        return self._on_others(key, lambda: self._one(weights, lambda: self._joint(weights)), task, False)
+
+    def candidate(self, mark: str, task: str, *, confirm: bool = False) -> Outcomes | None:
+        """Of a candidate on the images that only measure, as `held_out`."""
+        return self._on_others(ModelKey.of([mark], [1.0]), self._candidate(mark), task, confirm)
+
+    def candidate_selection(self, mark: str, task: str, first: int | None = None) -> Outcomes:
+        """Of a candidate on the selection points of a task, or the first so many; it cannot be chosen by them."""
+        asked = self._tasks[task]
+        return measure(
+            self._store,
+            ModelKey.of([mark], [1.0]),
+            self._candidate(mark),
+            asked.selection.samples,
+            threat=asked.threat,
+            attack=self.attack(asked.threat),
+            seed=self._seed,
+            smoke=self._smoke,
+            fingerprint=asked.selection.fingerprint,
+            among=None if first is None else asked.order[:first],
+        )
+
+    def candidate_whole(self, mark: str, task: str) -> Outcomes:
+        """Of a candidate on all images of a task, the selection points among them."""
+        others, selection = self.candidate(mark, task), self.candidate_selection(mark, task)
+        return selection if others is None else concatenate([selection, others])
 
     def live_state(self) -> Mapping[str, Tensor]:
         """The tensors of one soup."""
@@ -195,16 +216,17 @@ class SoupOutcomes:
 
     def screens(self, task: str) -> bool:
         """Whether screening measures differently from the full measurement."""
-        return self._asked((), task, True) != self._asked((), task, False)
+        return self._asked(self._key(()), task, True) != self._asked(self._key(()), task, False)
 
     def price(self, weights: Weights, task: str, *, screening: bool) -> Price:
         """What a sample takes, from a warm-up on a few selection points, which are not measured again."""
-        few = min(_WARM_UP, max(1, len(self._tasks[task].order) // 8))
-        outcomes = self.selection(weights, task, few, screening=screening)
-        asked = self._asked(weights, task, screening)
-        measured = len(self._store.known_ids(asked))
-        seconds = sum(header["seconds"] for mark, header in self._store.headers() if mark == asked.key)
-        return Price(seconds / measured, float((outcomes.gradients + outcomes.forwards).mean()))
+        outcomes = self.selection(weights, task, self._few(task), screening=screening)
+        return self._price(self._asked(self._key(weights), task, screening), outcomes)
+
+    def candidate_price(self, mark: str, task: str) -> Price:
+        """The same of a candidate."""
+        outcomes = self.candidate_selection(mark, task, self._few(task))
+        return self._price(self._asked(ModelKey.of([mark], [1.0]), task, False), outcomes)
 
     def attack(self, threat: Threat | None, *, screening: bool = False, confirm: bool = False) -> Attack | None:
         """How a threat is attacked; `None` for clean images."""
@@ -235,11 +257,29 @@ class SoupOutcomes:
             fingerprint=asked.others.fingerprint,
         )
 
-    def _asked(self, weights: Weights, task: str, screening: bool) -> Measurement:
+    def _candidate(self, mark: str) -> Callable[[], nn.Module]:
+        return lambda: self._one(mark, self._candidates[mark])
+
+    def _one(self, which: Weights | str, make: Callable[[], nn.Module]) -> nn.Module:
+        """A model that is no soup; one at a time in the memory."""
+        if self._other is None or self._other[0] != which:
+            self._other = None
+            self._other = which, make()
+        return self._other[1]
+
+    def _few(self, task: str) -> int:
+        return min(_WARM_UP, max(1, len(self._tasks[task].order) // 8))
+
+    def _price(self, asked: Measurement, outcomes: Outcomes) -> Price:
+        measured = len(self._store.known_ids(asked))
+        seconds = sum(header["seconds"] for mark, header in self._store.headers() if mark == asked.key)
+        return Price(seconds / measured, float((outcomes.gradients + outcomes.forwards).mean()))
+
+    def _asked(self, key: ModelKey, task: str, screening: bool) -> Measurement:
         asked = self._tasks[task]
         part: Part = asked.selection
         return measurement(
-            self._key(weights),
+            key,
             part.samples,
             threat=asked.threat,
             attack=self.attack(asked.threat, screening=screening),

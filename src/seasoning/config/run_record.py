@@ -19,6 +19,7 @@ from seasoning.store.database import Store
 
 
 __all__ = [
+    "CandidateNote",
     "EpochNote",
     "EvaluationNote",
     "IngredientNote",
@@ -59,6 +60,15 @@ class IngredientNote(Spec):
     curve: tuple[EpochNote, ...]
 
 
+class CandidateNote(Spec):
+    """A model beside the soups: its name in the plan, its file, its architecture, and what tells it from others."""
+
+    name: str
+    path: str
+    architecture: str
+    fingerprint: str
+
+
 class NetworkNote(Spec):
     """The network that all soups of a folder are put into; `options` in words, `code` of one from a user's file."""
 
@@ -84,6 +94,7 @@ class RunRecord(Spec):
         plan: What was asked.
         network: What soups were put into.
         ingredients: In the order of the weights.
+        candidates: Other models that are measured beside the soups.
         columns: The columns of a table, by name: the texts of the tasks of each.
         objectives: What soups should be best at.
         attacks: Name and options of the attack of each attacked task.
@@ -100,6 +111,7 @@ class RunRecord(Spec):
     plan: SearchPlan
     network: NetworkNote
     ingredients: tuple[IngredientNote, ...]
+    candidates: tuple[CandidateNote, ...] = ()
     columns: dict[str, tuple[str, ...]]
     objectives: tuple[SearchObjective, ...]
     attacks: dict[str, str]

@@ -19,7 +19,7 @@ from seasoning.config.base import (
     with_settings,
 )
 from seasoning.config.objectives import WAYS, Asked, SearchObjectiveSpec, ask, search_objectives
-from seasoning.config.sections import AttackSection, NetworkSection, ReadingSection, SpaceSection
+from seasoning.config.sections import AttackSection, CandidateSection, NetworkSection, ReadingSection, SpaceSection
 from seasoning.errors import BadInput, SeasoningError, UnknownName
 from seasoning.selection import SearchObjective
 from seasoning.strategies import STRATEGIES, Weights, box, ladder, line, simplex
@@ -55,6 +55,10 @@ class SearchPlan(Spec):
 
     ingredients: dict[str, str] = Field(description="Names and files of the checkpoints, in the order of the weights.")
     network: NetworkSection
+    candidates: dict[str, CandidateSection] = Field(
+        default={},
+        description="Other models of the same classes, by name, measured beside the soups: files, or tables.",
+    )
     batch_norm: Literal["mix", "geometric"] = Field(default="mix", description="How running variances are mixed.")
     data: dict[str, str] = Field(
         description="Names and sources of labelled images, as for `seasoning evaluate`; the first one is the main one."
@@ -110,6 +114,11 @@ class SearchPlan(Spec):
             raise ValueError(f"a line through {len(self.ingredients)} ingredients: it takes two")
         if self.space.kind == "ladder" and self.space.groups.keys() != self.ingredients.keys():
             raise ValueError(f"a ladder wants the group of each ingredient: {', '.join(self.ingredients)}")
+        for name in self.candidates:
+            if name in self.ingredients or name.endswith(" soup") or name.startswith(("ensemble of ", "uniform soup ")):
+                raise ValueError(
+                    f"a candidate called {name!r}, as another model of the tables is: give it another name"
+                )
         for objective in self.objectives:
             for name in objective.ingredients:
                 if name not in self.ingredients:
@@ -210,6 +219,8 @@ def plan_content(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
         content["ingredients"] = {name: _beside(path, value) for name, value in content["ingredients"].items()}
     if isinstance(content.get("network"), dict) and "architecture" in content["network"]:
         content["network"]["architecture"] = _beside(path, content["network"]["architecture"])
+    if isinstance(content.get("candidates"), dict):
+        content["candidates"] = {name: _candidate_beside(path, each) for name, each in content["candidates"].items()}
     content.setdefault("folder", str(path.parent))
     for name, value in at_todays_keys(changes, SearchPlan).items():
         there = content.get(name)
@@ -279,3 +290,10 @@ def _beside(plan: Path, value: object) -> object:
     here = str(plan.parent / folder)
     there = folder != "" and (Path(here).exists() or (":" in folder and Path(here.rpartition(":")[0]).is_file()))
     return f"{kind}{here}" if there else value
+
+
+def _candidate_beside(plan: Path, value: object) -> object:
+    if not isinstance(value, Mapping):
+        return _beside(plan, value)
+    places = {name: _beside(plan, value[name]) for name in ("file", "architecture") if name in value}
+    return {**value, **places}

@@ -1,5 +1,6 @@
-"""Sections of settings that several commands have."""
+"""Sections of settings that several commands have, or that a plan has many of."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -7,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from seasoning.config.base import Count, Spec
 
 
-__all__ = ["AttackSection", "NetworkSection", "ReadingSection", "SpaceSection"]
+__all__ = ["AttackSection", "CandidateSection", "NetworkSection", "ReadingSection", "SpaceSection"]
 
 
 class NetworkSection(Spec):
@@ -22,6 +23,29 @@ class NetworkSection(Spec):
     def _both_constants(self) -> "NetworkSection":
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std go together: give both, or neither for the architecture's own")
+        return self
+
+
+class CandidateSection(Spec):
+    """A model that is measured beside the soups; its file alone says as much as a table with nothing else."""
+
+    file: str = Field(description="What `seasoning evaluate` takes as a checkpoint.")
+    architecture: str | None = Field(
+        default=None, description="By default what the file says, else that of the ingredients."
+    )
+    options: dict[str, Any] = Field(default={}, description="Further arguments of the architecture.")
+    mean: tuple[float, ...] | None = Field(default=None, description="Mean of each channel, where its file says none.")
+    std: tuple[float, ...] | None = Field(default=None, description="Standard deviation of each channel, likewise.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_file(cls, content: Any) -> Any:
+        return {"file": str(content)} if isinstance(content, str | Path) else content
+
+    @model_validator(mode="after")
+    def _both_constants(self) -> "CandidateSection":
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together: give both, or neither")
         return self
 
 

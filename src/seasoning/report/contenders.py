@@ -1,4 +1,4 @@
-"""The models of the tables: ingredients, soups and ensembles; and what has to be measured of each on held-out images.
+"""The models of the tables: ingredients, candidates, soups and ensembles; and what is measured of each of them.
 
 Choices are pure functions of what they read: the answers of a search that has ended, else what is measured so far.
 """
@@ -10,6 +10,7 @@ from typing import NamedTuple
 from seasoning.config.run_record import RunRecord
 from seasoning.config.search import points_of
 from seasoning.errors import BadInput
+from seasoning.outcomes import ModelKey
 from seasoning.report.results import MEAN, UNION, Results
 from seasoning.selection import Choice, SearchObjective, choose
 from seasoning.statistics import EQUAL
@@ -24,6 +25,7 @@ __all__ = [
     "chosen_soups",
     "contenders",
     "is_alone",
+    "key_of",
     "known_choices",
     "missing",
     "single_soup",
@@ -47,12 +49,14 @@ class Contender(NamedTuple):
         weights: One number for each ingredient.
         ensemble: Whether it is the ensemble of the ingredients whose weights are not 0, instead of their soup.
         confirmed: Whether it is attacked by the stronger suite, too, where there is one.
+        mark: Of a candidate, what tells it from others; it has no weights.
     """
 
     name: str
     weights: tuple[float, ...]
     ensemble: bool
     confirmed: bool
+    mark: str = ""
 
     @property
     def passes(self) -> int:
@@ -66,7 +70,7 @@ def is_alone(weights: Sequence[float]) -> bool:
 
 
 def contenders(record: RunRecord, chosen: Mapping[str, tuple[float, ...]]) -> list[Contender]:
-    """Ingredients, ensembles, uniform soups and the soups chosen for several tasks, in the order of the tables.
+    """Ingredients, candidates, ensembles, uniform soups and the soups chosen for several tasks, in the tables' order.
 
     Args:
         record: Of the search.
@@ -77,6 +81,7 @@ def contenders(record: RunRecord, chosen: Mapping[str, tuple[float, ...]]) -> li
         Contender(name, tuple(float(index == own) for index in range(len(names))), ensemble=False, confirmed=True)
         for own, name in enumerate(names)
     ]
+    others = [Contender(note.name, (), False, True, note.fingerprint) for note in record.candidates]
     even = _even(record, names)
     ensembles = [Contender(f"ensemble of {words}", weights, True, False) for words, weights in even.items()]
     uniform = [Contender(f"uniform soup of {words}", weights, False, False) for words, weights in even.items()]
@@ -85,7 +90,20 @@ def contenders(record: RunRecord, chosen: Mapping[str, tuple[float, ...]]) -> li
         for objective in _of_tables(record.objectives)
         if objective.name in chosen
     ]
-    return [*alone, *(ensembles if record.plan.ensemble else ()), *(uniform if record.plan.uniform else ()), *soups]
+    return [
+        *alone,
+        *others,
+        *(ensembles if record.plan.ensemble else ()),
+        *(uniform if record.plan.uniform else ()),
+        *soups,
+    ]
+
+
+def key_of(results: Results, each: Contender) -> ModelKey:
+    """The identity of a model of the tables."""
+    if each.mark:
+        return ModelKey.of([each.mark], [1.0])
+    return results.key(each.weights, ensemble=each.ensemble)
 
 
 def soup_name(objective: SearchObjective) -> str:

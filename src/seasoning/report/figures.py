@@ -10,7 +10,15 @@ import numpy as np
 
 from seasoning import metrics
 from seasoning.outcomes import Measured
-from seasoning.report.contenders import UNION_SOUP, chosen_soups, contenders, known_choices, single_soup, union_soup
+from seasoning.report.contenders import (
+    UNION_SOUP,
+    chosen_soups,
+    contenders,
+    key_of,
+    known_choices,
+    single_soup,
+    union_soup,
+)
 from seasoning.report.plots import (
     Line,
     Panel,
@@ -239,7 +247,7 @@ def _ladder(results: Results) -> Drawing | None:
     """Robust accuracy against the radius, where a norm was measured at two or more."""
     panels: dict[str, list[Line]] = {}
     for each in contenders(results.record, known_choices(results)):
-        model = results.key(each.weights, ensemble=each.ensemble)
+        model = key_of(results, each)
         clean = results.outcomes(model, "test", results.source)
         steps: dict[str, dict[float, Estimate]] = {}
         for threat, outcomes in results.radii(model):

@@ -243,9 +243,9 @@ class Results:
 
     @cached_property
     def blocks(self) -> list[tuple[Measurement, dict[str, Any]]]:
-        """Every block of this run's ingredients on its images, screening among them: what was asked, and its header."""
+        """Every block of this run's models on its images, screening among them: what was asked, and its header."""
         samples = {mark for part in self.record.parts.values() for mark in (part.selection, part.test)}
-        marks = {note.fingerprint for note in self.ingredients}
+        marks = {note.fingerprint for notes in (self.ingredients, self.record.candidates) for note in notes}
         own = {
             asked: asked.samples in samples
             and (asked.smoke, asked.seed) == (self.plan.smoke, self.plan.seed)

@@ -9,6 +9,7 @@ from seasoning.report.contenders import (
     TOP,
     Contender,
     contenders,
+    key_of,
     known_choices,
     single_soup,
     tied_ranks,
@@ -103,7 +104,7 @@ def spoken_weights(results: Results, weights: Sequence[float]) -> str:
 def threats_table(results: Results) -> Table:
     """Accuracy of every contender on held-out images: clean, under each threat, and under all of them at once."""
     models = contenders(results.record, known_choices(results))
-    keys = [results.key(each.weights, ensemble=each.ensemble) for each in models]
+    keys = [key_of(results, each) for each in models]
     before = () if results.before_attack is None else (results.before_attack,)
     columns: dict[str, list[Entry | None]] = {
         label: [results.entry(key, (label,)) for key in keys] for label in (*before, *results.threats)
@@ -124,7 +125,7 @@ def shifts_table(results: Results) -> Table:
     """Accuracy of every contender without attack on held-out images, their mean, and the shift-specific soups."""
     labels = results.clean
     models = contenders(results.record, known_choices(results))
-    keys = [results.key(each.weights, ensemble=each.ensemble) for each in models]
+    keys = [key_of(results, each) for each in models]
     columns = [[results.entry(key, (label,)) for key in keys] for label in labels]
     columns.append([results.entry(key, labels) for key in keys])
     specific = {label: choices[0] for label, choices in top_specific(results).items() if choices}

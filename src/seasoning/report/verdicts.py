@@ -1,21 +1,32 @@
 """What a search came to, in sentences, in tables of its answers, and in paired differences."""
 
+from collections import Counter
 from typing import NamedTuple
 
 from seasoning import statistics
-from seasoning.outcomes import ModelKey
-from seasoning.report.contenders import UNION_SOUP, Contender, contenders, known_choices, tied_ranks
+from seasoning.report.contenders import UNION_SOUP, Contender, contenders, key_of, known_choices, tied_ranks
 from seasoning.report.results import Results
 from seasoning.report.tables import Grid, in_words, percent, points
-from seasoning.selection.answers import Answer, ChosenSoup
+from seasoning.selection.answers import Answer, ChosenSoup, SearchResult
 from seasoning.selection.judge import Judged
 from seasoning.statistics import Estimate
 
 
-__all__ = ["Difference", "answer_tables", "confirmed_unions", "front_table", "notes", "union_differences", "verdict"]
+__all__ = [
+    "Difference",
+    "answer_tables",
+    "confirmed_unions",
+    "front_table",
+    "notes",
+    "short_verdict",
+    "union_differences",
+    "verdict",
+    "verdict_table",
+]
 
 _NONE_LEFT = "no images left"
 _MISSED = " (misses the limit)"
+_WORDS = ("Yes", "Not shown", "No", "Not tested")
 
 
 class Difference(NamedTuple):
@@ -27,8 +38,7 @@ class Difference(NamedTuple):
 
 def verdict(answer: Answer) -> str:
     """How the best soup compares with the best ingredient: words that begin with Yes, No, Not shown or Not tested."""
-    best, rival = answer.chosen[0], answer.rival
-    alone = next((each.name for each in answer.ingredients if each.weights == best.weights), None)
+    alone, rival = _alone(answer), answer.rival
     if alone is not None:
         return f"No: the search chose the ingredient {alone} alone."
     if rival is None:
@@ -37,14 +47,52 @@ def verdict(answer: Answer) -> str:
         return f"Not tested: no held-out images are left to compare the soup with the ingredient {rival.name}."
     difference = rival.difference
     figures = f"{points(difference)} points, paired over {difference.n} held-out images"
-    if difference.low > 0:
-        return f"Yes: the soup is better than {rival.name}, the best ingredient on the images that chose ({figures})."
-    if difference.high < 0:
-        return f"No: the soup is worse than {rival.name}, the best ingredient on the images that chose ({figures})."
-    return (
-        f"Not shown: the soup and {rival.name}, the best ingredient on the images that chose, are not told apart "
-        f"({figures})."
-    )
+    word = _word(difference)
+    if word == "Not shown":
+        return (
+            f"Not shown: the soup and {rival.name}, the best ingredient on the images that chose, are not told apart "
+            f"({figures})."
+        )
+    how = "better" if word == "Yes" else "worse"
+    return f"{word}: the soup is {how} than {rival.name}, the best ingredient on the images that chose ({figures})."
+
+
+def short_verdict(answer: Answer) -> tuple[str, str]:
+    """The word that the verdict begins with, and what it rests on: the difference in points and the ingredient."""
+    alone, rival = _alone(answer), answer.rival
+    if alone is not None:
+        return "No", f"it is {alone} alone"
+    if rival is None:
+        return "Not tested", "no ingredient keeps to the limit"
+    if rival.difference is None:
+        return "Not tested", "no held-out images"
+    return _word(rival.difference), f"{points(rival.difference)} over {rival.name}"
+
+
+def verdict_table(result: SearchResult) -> list[list[str]]:
+    """A line for each objective: its name, accuracy on held-out images, the verdict in short, and the best soup.
+
+    The objectives of the single parts of a data set of many, such as ImageNet-C, share a line that counts their
+    verdicts.
+    """
+    rows = []
+    shared: dict[str, list[Answer]] = {}
+    for answer in result.answers:
+        tasks = answer.objective.tasks
+        column = next((name for name, parts in result.columns.items() if len(parts) > 1 and tasks[0] in parts), None)
+        if column is not None and len(tasks) == 1:
+            shared.setdefault(column, []).append(answer)
+            continue
+        complement = answer.chosen[0].judged.complement
+        number = _NONE_LEFT if complement is None else percent(complement)
+        rows.append([answer.objective.name, number, ": ".join(short_verdict(answer)), answer.chosen[0].name])
+    for column, answers in shared.items():
+        values = [each.value for answer in answers if (each := answer.chosen[0].judged.complement) is not None]
+        between = f"{100 * min(values):.1f} to {100 * max(values):.1f}" if values else _NONE_LEFT
+        words = Counter(short_verdict(answer)[0] for answer in answers)
+        verdicts = ", ".join(f"{word}: {words[word]}" for word in _WORDS if words[word])
+        rows.append([f"{column}, its {len(answers)} parts", between, verdicts, "one for each"])
+    return rows
 
 
 def notes(answer: Answer) -> list[str]:
@@ -72,10 +120,14 @@ def notes(answer: Answer) -> list[str]:
             f"While screening with fewer steps the best scored {percent(best.screened)}, in full on the same "
             f"{best.same.n} images {percent(best.same)}: a gap of {gap:+.1f} points."
         )
+    called = [
+        *(f"soup {rank}" for rank in range(1, len(answer.chosen) + 1)),
+        *(each.name for each in answer.candidates),
+    ]
     for pair in answer.comparisons:
         parts.append(
-            f"Soup {pair.first + 1} minus soup {pair.second + 1} on held-out images: {points(pair.difference)} points, "
-            f"p = {pair.p:.2g}, corrected {pair.corrected:.2g}."
+            f"{called[pair.first].capitalize()} minus {called[pair.second]} on held-out images: "
+            f"{points(pair.difference)} points, p = {pair.p:.2g}, corrected {pair.corrected:.2g}."
         )
     if answer.regret:
         lost = ", ".join(f"{point.n}: {100 * point.value:.1f}" for point in answer.regret)
@@ -84,12 +136,12 @@ def notes(answer: Answer) -> list[str]:
 
 
 def answer_tables(results: Results) -> dict[str, Grid]:
-    """A table for each objective, by its name: its best soups and the ingredients, by the use of their images."""
+    """A table for each objective, by its name: its best soups, the ingredients and the candidates, by image use."""
     columns = ["soup", "# FP", "images that chose", "held-out images", "all images", "chance to be best"]
     grids = {}
     for number, answer in enumerate(results.record.answers or (), 1):
         rows = [_row(soup, soup.name) for soup in answer.chosen]
-        for soup in answer.ingredients:
+        for soup in (*answer.ingredients, *answer.candidates):
             rows.append(_row(soup, soup.name + (_MISSED if soup.misses(answer.objective.limits) else "")))
         note = " ".join([verdict(answer), *notes(answer), "Accuracy in %, 95 % intervals."])
         name = answer.objective.name
@@ -119,7 +171,7 @@ def union_differences(results: Results, *, confirming: bool = False) -> list[Dif
         results: The run.
         confirming: Count an image only if it also withstands the stronger attack, which not every model met.
     """
-    everyone = {each.name: _key(results, each) for each in _confirmed(results, confirming)}
+    everyone = {each.name: key_of(results, each) for each in _confirmed(results, confirming)}
     soup = everyone.pop(UNION_SOUP, None)
     own = None if soup is None else results.union_entry(soup, confirming=confirming)
     if own is None:
@@ -136,7 +188,7 @@ def confirmed_unions(results: Results) -> dict[str, tuple[Estimate, Estimate]]:
     """Union accuracy on held-out images under the default attack, and under it and the stronger one together."""
     found = {}
     for each in _confirmed(results, True) if results.record.confirming else ():
-        key = _key(results, each)
+        key = key_of(results, each)
         before, after = (results.union_entry(key, confirming=confirming) for confirming in (False, True))
         if before is not None and after is not None:
             found[each.name] = before.estimate, after.estimate
@@ -148,8 +200,14 @@ def _confirmed(results: Results, confirming: bool) -> list[Contender]:
     return [each for each in everyone if each.confirmed or not confirming]
 
 
-def _key(results: Results, each: Contender) -> ModelKey:
-    return results.key(each.weights, ensemble=each.ensemble)
+def _alone(answer: Answer) -> str | None:
+    """The ingredient that the best soup is, where it is one."""
+    best = answer.chosen[0]
+    return next((each.name for each in answer.ingredients if each.weights == best.weights), None)
+
+
+def _word(difference: Estimate) -> str:
+    return "Yes" if difference.low > 0 else "No" if difference.high < 0 else "Not shown"
 
 
 def _row(soup: ChosenSoup, name: str) -> list[str]:

@@ -1,6 +1,6 @@
 """What a search came to: one type from selection to store, terminal and page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +16,11 @@ Weights = tuple[float, ...]
 
 
 class ChosenSoup(NamedTuple):
-    """A chosen soup, or an ingredient beside it.
+    """A chosen soup, or an ingredient or another model beside it.
 
     Args:
         name: Its weights in words.
-        weights: One number for each ingredient.
+        weights: One number for each ingredient; none of a model that is no soup.
         judged: Its scores on the selection points, on held-out images, and on all.
         best: How often it is the best of its candidates when the selection points are drawn anew.
         screened: Its score while the search screened it, with fewer steps or lower precision, on some of the points.
@@ -62,11 +62,13 @@ class Answer(NamedTuple):
         scope: Among which soups they were chosen, in words.
         chosen: The best soups, best first.
         tied: How many soups have the highest score on the selection points.
-        comparisons: Tests between them on held-out images.
+        comparisons: Tests between them on held-out images, and of the best of them against every candidate; the
+            indices are those of the soups and then of the candidates.
         ingredients: Every ingredient, judged alike.
         rival: The ingredient that the best soup is compared with; `None` where none keeps to the limits.
         regret: What choosing on fewer images would have lost.
         soup: The file of the best soup.
+        candidates: Every other model of the plan, judged alike.
     """
 
     objective: SearchObjective
@@ -78,6 +80,7 @@ class Answer(NamedTuple):
     rival: Rival | None
     regret: tuple[Estimate, ...]
     soup: Path
+    candidates: tuple[ChosenSoup, ...] = ()
 
 
 class FrontSoup(NamedTuple):
@@ -89,12 +92,21 @@ class FrontSoup(NamedTuple):
 
 
 class SearchResult(NamedTuple):
-    """The answers of a search, and the Pareto front with the soups among which it was found, in words."""
+    """What a search came to.
+
+    Args:
+        answers: One for each objective.
+        front: The Pareto front.
+        front_scope: Among which soups it was found, in words.
+        smoke: Whether the search only tried the machinery.
+        columns: The texts of the tasks of each column, of a data set of many parts a task for each part.
+    """
 
     answers: tuple[Answer, ...]
     front: tuple[FrontSoup, ...]
     front_scope: str
     smoke: bool
+    columns: Mapping[str, tuple[str, ...]]
 
 
 def weights_in_words(weights: Sequence[float], names: Sequence[str]) -> str:

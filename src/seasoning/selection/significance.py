@@ -26,7 +26,7 @@ _RESAMPLES = 1000
 
 
 class Comparison(NamedTuple):
-    """Two chosen soups by their index, the difference of their scores, its p value, and that corrected by Holm."""
+    """Two models by their index, the difference of their scores, its p value, and that corrected by Holm."""
 
     first: int
     second: int
@@ -59,19 +59,27 @@ class Entry(NamedTuple):
         return float(np.dot(self.weights, [right.mean() for _, right in self.columns]))
 
 
-def compare(objective: SearchObjective, soups: Sequence[Measured], chosen_on: NDArray[np.int64]) -> list[Comparison]:
-    """Paired tests between all chosen soups on the complement, corrected for their number.
+def compare(
+    objective: SearchObjective,
+    soups: Sequence[Measured],
+    chosen_on: NDArray[np.int64],
+    beside: Sequence[Measured] = (),
+) -> list[Comparison]:
+    """Paired tests on the complement between all chosen soups, and of the first against other models.
+
+    All of them are corrected for their number together.
 
     Args:
         objective: What they were chosen for.
         soups: Outcomes of each on the tasks of the objective, over the whole sets.
         chosen_on: The base images of all selection points.
+        beside: Outcomes of the other models; their indices follow those of the soups.
 
     Raises:
         BadInput: the soups were not measured on the same samples, or there is no complement.
     """
-    outside = [among(soup, chosen_on, False) for soup in soups]
-    pairs = list(combinations(range(len(soups)), 2))
+    outside = [among(model, chosen_on, False) for model in (*soups, *beside)]
+    pairs = [*combinations(range(len(soups)), 2), *((0, other) for other in range(len(soups), len(outside)))]
     tested = [objective.paired_p(outside[one], outside[other]) for one, other in pairs]
     differences = [objective.difference(outside[one], outside[other]) for one, other in pairs]
     return [
