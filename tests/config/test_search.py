@@ -104,6 +104,15 @@ def test_impossible_plans_are_refused_in_words(changes: dict[str, Any], words: s
         make_plan(content(**changes))
 
 
+def test_each_and_the_name_of_a_set_of_many_parts_go_together() -> None:
+    plan = make_plan(content(objectives=[{"best": "each"}, {"best": "digits"}], threats=[]))
+    names = [each.name for each in objectives_of(plan, {"digits": ("digits/fog/1", "digits/fog/2")})]
+    assert names == ["digits/fog/1", "digits/fog/2", "digits"]
+    # Of a set of one part both mean the same.
+    with pytest.raises(BadInput, match="two objectives are called 'digits'"):
+        objectives_of(plan, {})
+
+
 def test_candidates_are_files_or_tables(tmp_path: Path) -> None:
     (tmp_path / "joint.pt").touch()
     path = tmp_path / "plan.toml"

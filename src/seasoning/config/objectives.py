@@ -129,9 +129,11 @@ def search_objectives(specs: Sequence[SearchObjectiveSpec], asked: Asked) -> lis
         UnknownName: an objective over a task that is not measured.
         BadInput: a union without threats, or of different data sets; or two objectives of one name.
     """
-    found = [objective for each in specs or _default(asked) for objective in _objectives(each, asked)]
-    names = [each.name for each in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    made = [(spec, objective) for spec in specs or _default(asked) for objective in _objectives(spec, asked)]
+    found = [objective for _, objective in made]
+    # Of a data set that was not looked at yet, `each` may mean its parts and not what its own name means.
+    sure = [each.name for spec, each in made if spec.best != "each" or each.name.partition("@")[0] not in asked.trusted]
+    twice = next((name for name in sure if sure.count(name) > 1), None)
     if twice is not None:
         raise BadInput(f"two objectives are called {twice!r}: give one of them another name")
     return found
