@@ -99,7 +99,7 @@ def test_ingredients_are_measured_by_the_constants_that_their_files_say(
     network = {"architecture": "resnet_small", "mean": [0.5], "std": [0.5]}
     words = (
         r"trained with normalization mean \[0\.2\] and std \[0\.8\], not \[0\.5\] and \[0\.5\]: "
-        r"leave mean and std out \(network\.mean, network\.std\)"
+        r"leave mean and std out \(--mean and --std, or network\.mean and network\.std of"
     )
     with pytest.raises(Mismatch, match=words):
         found(make_plan(content(told, network=network)), tmp_path / "other")
