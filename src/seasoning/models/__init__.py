@@ -13,6 +13,7 @@ from seasoning.models.resnet import (
     wide_resnet_28_10,
     wide_resnet_34_10,
 )
+from seasoning.models.split_norm import auxiliary_branch, split_norms
 
 
 __all__ = [
@@ -22,12 +23,14 @@ __all__ = [
     "ResidualNetwork",
     "Style",
     "adapt_keys",
+    "auxiliary_branch",
     "build_model",
     "carried_normalization",
     "fitted",
     "preact_resnet18",
     "require_architecture",
     "resnet_small",
+    "split_norms",
     "wide_resnet",
     "wide_resnet_28_10",
     "wide_resnet_34_10",

@@ -21,6 +21,7 @@ from seasoning.checkpoints.adapters import (
     translated,
     whole_under,
 )
+from seasoning.checkpoints.branches import holds_branches, main_branch
 from seasoning.checkpoints.constants import Constants, carried, kind_of
 from seasoning.checkpoints.contents import groups, is_average
 from seasoning.checkpoints.load import State
@@ -67,10 +68,11 @@ def adapt_keys(state: State, network: nn.Module) -> State:
     """The tensors of a checkpoint under the names of a network.
 
     Prefixes are taken off, names of the families in `seasoning.checkpoints.adapters` become ours, and normalization
-    constants (see `carried_normalization`), losses and metrics are left out. The counters of batch normalization, which
-    old checkpoints lack, start at zero; of tensors that the network has under two names, one is enough. A state whose
-    names are the network's is returned as it is. Shapes are not looked at, and names that no table knows stay, for the
-    caller to refuse.
+    constants (see `carried_normalization`), losses and metrics are left out. Of normalization layers with branches, as
+    AdvProp trains them, a network without gets the main one. The counters of batch normalization, which old checkpoints
+    lack, start at zero; of tensors that the network has under two names, one is enough. A state whose names are the
+    network's is returned as it is. Shapes are not looked at, and names that no table knows stay, for the caller to
+    refuse.
 
     Args:
         state: Names and tensors of the checkpoint.
@@ -83,6 +85,9 @@ def adapt_keys(state: State, network: nn.Module) -> State:
     own = network.state_dict()
     if set(state) == set(own):
         return state
+    if holds_branches(state) and not holds_branches(own):
+        _log.info("taking the main branch of the checkpoint's normalization layers")
+        return adapt_keys(main_branch(state), network)
     ours, names = bare(own), bare(state)
     beside = [given for name, given in names.items() if name not in ours and is_beside(name)]
     if beside:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from seasoning.checkpoints.branches import AUXILIARY
 from seasoning.checkpoints.load import State
 from seasoning.errors import BadInput
 from seasoning.soup.mix import mix
@@ -15,8 +16,8 @@ from seasoning.soup.mix import mix
 
 __all__ = ["mix_branches"]
 
-# What timm's `convert_splitbn_model` puts between a layer's name and the number of its auxiliary branch.
-_MARK = ".aux_bn."
+# What stands between a layer's name and the number of its auxiliary branch.
+_MARK = f".{AUXILIARY}."
 
 
 def mix_branches(state: State, weights: Sequence[float]) -> dict[str, Tensor]:
