@@ -23,7 +23,7 @@ from seasoning.attacks import suite_attack
 from seasoning.checkpoints import read_metadata, save_state
 from seasoning.commands.demo import demo_spec
 from seasoning.commands.search import run_plan
-from seasoning.commands.train import check_recipe
+from seasoning.commands.train_recipe import check_recipe
 from seasoning.config import RecipeSpec, resolve
 from seasoning.metrics import clean_column, robust_column, union_column
 from seasoning.models import PixelClassifier

@@ -74,6 +74,34 @@ def test_it_is_one_column_of_every_table(results: Results) -> None:
     assert [cell.value for cell in specific if cell is not None] == pytest.approx([0.8, 0.45, 0.55, 0.62, 0.605])
 
 
+def by_part(weights: tuple[float, ...], task: str, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """As `right`, but on every second part the second ingredient has 70 of each hundred right."""
+    if task in PARTS["imagenet-c"] and PARTS["imagenet-c"].index(task) % 2 and weights == (0.0, 1.0):
+        found: NDArray[np.bool_] = ids % 100 < 70
+        return found
+    return right(weights, task, ids)
+
+
+def test_its_soup_is_one_or_one_for_each_part(results: Results, tmp_path: Path) -> None:
+    plan = made_plan(
+        ingredients=2, data=DATA, threats=(), shifts=(), objectives=[], grid=2, shots=100, others=200, ensemble=False
+    )
+    other = Results(Store(made_run(tmp_path, plan, PARTS, right=by_part)))
+    for known, c in ((results, 0.62), (other, (38 * 0.62 + 37 * 0.7) / 75)):
+        rows = {row.name: row for row in top_table(known).rows if row.group.startswith("Best")}
+        assert list(rows) == ["single soup", "shift-specific soups", "shift-specific soups, each part its own"]
+        one, each = list(rows.values())[1:]
+        assert not each.one_model
+        values = [cell.value for cell in each.cells if cell is not None]
+        assert values == pytest.approx([0.8, 0.45, 0.55, c, (0.8 + 0.45 + 0.55 + c) / 4])
+        # The other columns are the same; C's is one soup for all parts, the best on their mean.
+        assert each.cells[:3] == one.cells[:3]
+        assert one.cells[3] is not None
+        assert one.cells[3].value == pytest.approx(0.62)
+        assert each.cells[3] is not None
+        assert each.cells[3].n == one.cells[3].n
+
+
 def test_its_interval_rests_on_photographs(results: Results) -> None:
     cell = next(row for row in shifts_table(results).rows if row.name == "m0").cells[3]
     assert cell is not None

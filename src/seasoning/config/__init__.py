@@ -3,7 +3,7 @@
 from seasoning.config.base import Spec, read_spec, resolve
 from seasoning.config.evaluate import EvaluateSpec
 from seasoning.config.search import SearchPlan, make_plan, read_plan
-from seasoning.config.train import RecipeSpec, find_recipe, read_recipe_file, recipe_files
+from seasoning.config.train import RecipeSpec, find_recipe, plan_files, read_recipe_file, recipe_files
 
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Spec",
     "find_recipe",
     "make_plan",
+    "plan_files",
     "read_plan",
     "read_recipe_file",
     "read_spec",

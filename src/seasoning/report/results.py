@@ -17,7 +17,7 @@ from seasoning import metrics
 from seasoning.config.run_record import IngredientNote, read_record, read_request
 from seasoning.errors import BadInput
 from seasoning.outcomes import Measurement, ModelKey, Outcomes
-from seasoning.selection import Candidate, Choice, Entry, SearchObjective, Term
+from seasoning.selection import Candidate, Choice, Entry, SearchObjective, Term, accuracy_on
 from seasoning.statistics import Column
 from seasoning.store.database import Store
 from seasoning.task import Task
@@ -190,6 +190,10 @@ class Results:
     def entry(self, model: ModelKey, labels: Sequence[str]) -> Entry | None:
         """A model in the column of a table, or in the mean of several columns, on held-out images."""
         return self._entry(model, self.objective(labels, MEAN), (False,))
+
+    def task_entry(self, model: ModelKey, task: str) -> Entry | None:
+        """A model on one task on held-out images, such as one part of a column."""
+        return self._entry(model, accuracy_on(task), (False,))
 
     def union_entry(self, model: ModelKey, *, confirming: bool = False) -> Entry | None:
         """A model's union over the threats on held-out images; confirming: under the stronger attack as well."""

@@ -8,6 +8,7 @@ from seasoning.report.contenders import (
     SINGLE_SOUP,
     TOP,
     Contender,
+    chosen_soups,
     contenders,
     key_of,
     known_choices,
@@ -16,7 +17,7 @@ from seasoning.report.contenders import (
     top_specific,
 )
 from seasoning.report.results import UNION, Results
-from seasoning.selection import Entry, shown_best
+from seasoning.selection import Entry, accuracy_on, shown_best
 from seasoning.selection.answers import weights_in_words
 from seasoning.statistics import Estimate
 
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 _SPECIFIC = "shift-specific soups"
+_PARTED = "shift-specific soups, each part its own"
 _RANKS = ("Best soups of the search", "Second best soups", "Third best soups")
 _BOLD = "Bold: better than every other row of its column (paired tests over the same images, Holm-corrected, 5 %)."
 
@@ -190,7 +192,28 @@ def _chosen_rows(results: Results, rank: int, group: str) -> list[Row]:
         ]
         cells = [*map(_estimate, own), None]
         rows.append(_several(results, Row(_SPECIFIC, 1, cells, group=group), own))
+        several = [len(results.columns[label]) > 1 for label in labels]
+        parted = [
+            _own_parts(results, label, rank) if parts else entry
+            for label, entry, parts in zip(labels, own, several, strict=True)
+        ]
+        if any(several) and all(entry is not None for entry in parted):
+            cells = [*map(_estimate, parted), None]
+            rows.append(_several(results, Row(_PARTED, 1, cells, group=group), parted))
     return [row for row in rows if any(cell is not None for cell in row.cells)]
+
+
+def _own_parts(results: Results, label: str, rank: int) -> Entry | None:
+    """The mean over the parts of a column, each by the soup of a rank of its own; `None` where one is not measured."""
+    entries = []
+    for task in results.columns[label]:
+        choices = chosen_soups(results, accuracy_on(task))[rank:]
+        entry = results.task_entry(results.soup(choices[0].weights), task) if choices else None
+        if entry is None:
+            return None
+        entries.append(entry)
+    columns = tuple(column for entry in entries for column in entry.columns)
+    return Entry(entries[0].model, columns, (1 / len(columns),) * len(columns))
 
 
 def _several(results: Results, row: Row, own: Sequence[Entry | None]) -> Row:
