@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from benchmarks.networks import KEPT, NETWORKS, bench, network
 from seasoning.attacks import apgd
 from seasoning.checkpoints.load import load_ingredient, save_state
-from seasoning.commands.train import settings_from
+from seasoning.commands.train_recipe import settings_from
 from seasoning.config.train import asked_recipe
 from seasoning.data import Samples, load_source, split_samples
 from seasoning.losses import ATTACK_LOSSES, AttackLoss, cross_entropy, scaled_cross_entropy

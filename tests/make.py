@@ -64,6 +64,6 @@ def evaluate_spec(
 
 def training_settings(rate: float) -> "Settings":
     """How the ingredients of the digits are trained, at another learning rate."""
-    from seasoning.commands.train import settings_from
+    from seasoning.commands.train_recipe import settings_from
 
     return replace(settings_from(read_recipe_file(find_recipe("digits/linf")[1])), rate=rate)

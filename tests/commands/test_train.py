@@ -18,19 +18,21 @@ from seasoning.checkpoints.class_names import carried_names
 from seasoning.checkpoints.images import read_used_images
 from seasoning.checkpoints.load import load_ingredient, read_metadata, save_state
 from seasoning.checkpoints.provenance import constants_of
-from seasoning.commands.train import check_images, run_recipe
+from seasoning.commands.train import _with_ingredient, check_images, run_recipe
+from seasoning.commands.train_recipe import gradients
 from seasoning.config.base import resolve
 from seasoning.config.train import read_recipe_file, recipe_files
 from seasoning.data import Samples
 from seasoning.data.pixels import pixel_hashes
 from seasoning.data.sources import Used, source_parts
-from seasoning.errors import BadInput, RunConflict
+from seasoning.errors import BadInput, RunConflict, Stopped
 from seasoning.models import PixelClassifier, build_model
 from seasoning.training import TrainingProgress
 from tests.command_line import program, seasoning, terminal
 
 
 RECIPES = recipe_files()
+OTHER = {"raw": "ema", "ema": "raw", None: ""}
 # A training of seconds whose state has everything: errors so far, an average, momentum, crops.
 TEXT = """# Digits: a small network robust to two threats
 threats = ["linf:0.1", "l1:1"]
@@ -89,22 +91,52 @@ def test_every_recipe_runs_in_small(tmp_path: Path, name: str) -> None:
     told = json.loads(read_metadata(best)["seasoning.ingredient"])
     assert told["name"] == name
     assert told["smoke"] is True
-    assert told["threats"] == list(spec.threats)
+    assert told["threats"] == ([] if spec.objective.name == "advprop" else list(spec.threats))
     assert told["epochs"] == spec.schedule.epochs
     assert 1 <= told["epoch"] <= told["epochs"]
+    beside = {path.name for path in (tmp_path / "run").glob("last-*.safetensors")}
+    assert beside == (set() if spec.optimizer.ema is None else {f"last-{OTHER[spec.optimizer.ingredient]}.safetensors"})
     state = load_ingredient(tmp_path / "run" / "last.safetensors")
     assert all(bool(torch.isfinite(tensor.float()).all()) for tensor in state.values())
 
 
 def test_a_training_leaves_what_it_says(whole: Path) -> None:
     assert {path.name for path in whole.iterdir()} == {
-        *("best.safetensors", "last.safetensors", "state.pt", "recipe.json", "logs", ".lock")
+        *("best.safetensors", "last.safetensors", "last-raw.safetensors", "state.pt", "recipe.json", "logs", ".lock")
     }
     assert list((whole / "logs").rglob("events.out.tfevents.*"))
     written = json.loads((whole / "recipe.json").read_text())
     assert written["recipe"] == "digits-eat"
     assert written["settings"]["attack"]["steps"] == 2
     assert constants_of([whole / "best.safetensors"]) == ((0.5,), (0.5,))
+
+
+def test_the_average_and_the_raw_parameters_lie_side_by_side(whole: Path) -> None:
+    def told(path: Path) -> Any:
+        return json.loads(read_metadata(path)["seasoning.ingredient"])
+
+    names = ["best.safetensors", "last.safetensors", "last-raw.safetensors"]
+    assert [told(whole / name)["parameters"] for name in names] == ["ema", "ema", "raw"]
+    assert {told(whole / name)["ema"] for name in names} == {0.98}
+    state = torch.load(whole / "state.pt", weights_only=True)
+    for name, part in (("last.safetensors", "average"), ("last-raw.safetensors", "network")):
+        there = load_ingredient(whole / name)
+        assert all(torch.equal(there[key], state[part][key]) for key in there)
+
+
+def test_an_average_is_the_ingredient_once_it_has_left_its_start(
+    recipe: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Three epochs of 29 steps: that is 3 / (1 - 0.9655).
+    for ema, named in ((None, "raw"), (0.96, "ema"), (0.98, "raw")):
+        spec = read_recipe_file(recipe)
+        optimizer = spec.optimizer.model_copy(update={"ema": ema, "ingredient": None})
+        found = _with_ingredient(spec.model_copy(update={"optimizer": optimizer}), 900)
+        assert found.optimizer.ingredient == named
+    assert not caplog.records
+    asked = _with_ingredient(resolve(["optimizer.ema=0.999"], read_recipe_file(recipe)), 900)
+    assert asked.optimizer.ingredient == "ema"
+    assert "after 87 steps the average of optimizer.ema=0.999 is still 92 % of its start" in caplog.text
 
 
 def launch(recipe: Path, folder: Path, *options: str) -> subprocess.Popen[str]:
@@ -342,6 +374,18 @@ def test_a_start_of_another_recipe_is_warned_of(tmp_path: Path, made_by: str, wa
     assert ("init.safetensors was made by other; recipe tune fine-tunes mine" in printed) == warns
 
 
+def test_gradients_are_those_of_the_steps_of_each_threat(recipe: Path) -> None:
+    def told(*settings: str) -> int:
+        spec = resolve(["attack.steps=2", "attack.steps_by_norm={l1 = 20}", *settings], read_recipe_file(recipe))
+        return gradients(spec, 100)
+
+    assert told() == 100 * 3 * (1 + 11)  # three epochs, under one threat or the other
+    assert told('objective.name="max"') == 100 * 3 * (1 + 22)
+    assert told('objective.name="avg"') == 100 * 3 * (2 + 22)
+    assert told('objective.name="adversarial"', 'threats=["l1:1"]') == 100 * 3 * (1 + 20)
+    assert told("attack.steps_by_norm={}") == 100 * 3 * (1 + 2)
+
+
 def test_a_start_is_wanted_by_fine_tunes_alone(recipe: Path, tmp_path: Path) -> None:
     tune = tmp_path / "tune.toml"
     tune.write_text(FINE_TUNE)
@@ -529,12 +573,49 @@ def test_validation_takes_no_more_images_at_a_time_than_a_part_of_a_batch(recipe
         model.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
         return model
 
-    spec = resolve(["optimizer.accumulate=3", "schedule.epochs=1"], read_recipe_file(recipe))
+    spec = resolve(["optimizer.accumulate=2", "schedule.epochs=1"], read_recipe_file(recipe))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seasoning.commands.data.build_model", watched)
         run_recipe("x", spec, tmp_path / "run", device="cpu", trackers=())
     # AutoPGD takes up to a quarter more where no gradient is.
-    assert 11 <= max(sizes) <= 13
+    assert 16 <= max(sizes) <= 20
+
+
+def photographs(folder: Path) -> list[str]:
+    """A tree of tiny photographs of several sizes, and the settings that train on it."""
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for number in range(12):
+            colour = (20 * number, 255 - 20 * number, 128 * (name == "cat"))
+            Image.new("RGB", (12 + number, 16), colour).save(folder / name / f"{number}.png")
+    size = ["data.classes=2", "data.shape=[3, 8, 8]", "data.validation=8", "data.crop=0", "data.flips=true"]
+    view = ["augment.resized_crop=[0.3, 1.0]", "augment.randaugment={layers=2, magnitude=9, probability=0.5}"]
+    mixture = ["augment.mixup=0.8", "augment.cutmix=1.0", "augment.smoothing=0.1"]
+    return [*size, *view, *mixture, "optimizer.batch_size=8", "data.workers=0", f'data.source="{folder}"']
+
+
+def test_photographs_are_trained_on_from_the_disk_cut_off_or_not(recipe: Path, tmp_path: Path) -> None:
+    spec = resolve(photographs(tmp_path / "images"), read_recipe_file(recipe))
+    train = partial(run_recipe, "mine", device="cpu", trackers=())
+    train(spec, tmp_path / "whole")
+    steps = iter(range(10))
+    with pytest.raises(Stopped, match="epoch 2, step 1"):
+        train(spec, tmp_path / "cut", stop=lambda: next(steps) == 3)
+    # The number of processes that decode is no part of what a training is.
+    train(resolve(["data.workers=1"], spec), tmp_path / "cut", resume=True)
+    assert_same_ingredients(tmp_path / "whole", tmp_path / "cut")
+    assert load_ingredient(tmp_path / "whole" / "last.safetensors")["fc.weight"].shape[0] == 2
+
+
+def test_missing_photographs_are_told_with_their_layout(recipe: Path, tmp_path: Path) -> None:
+    options = [part for each in photographs(tmp_path / "images") for part in ("--set", each)]
+    printed = seasoning("train", recipe, *options, "--set", "data.source=nowhere", "--out", tmp_path / "run", expect=2)
+    words = " ".join(printed.split())
+    assert "no training images at 'nowhere': name with --data the folder that has 2 folders in it" in words
+    assert "n01440764/n01440764_10026.JPEG" in words
+    printed = seasoning("train", recipe, *options, "--set", "data.classes=3", "--out", tmp_path / "run", expect=2)
+    assert "has 2 classes, the recipe wants 3: name another folder with --data" in " ".join(printed.split())
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_state_is_named(recipe: Path, tmp_path: Path) -> None:

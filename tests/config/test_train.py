@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from seasoning.commands.train import check_recipe
-from seasoning.config.base import resolve
+from seasoning.commands.train_recipe import check_recipe, settings_from
+from seasoning.config.base import read_spec, resolve, with_settings
 from seasoning.config.train import RecipeSpec, find_recipe, heading, read_recipe_file, recipe_files
 from seasoning.errors import BadInput, UnknownName
+from seasoning.training.augment import Mixture, PhotoView, RandAugment
 
 
 RECIPES = recipe_files()
@@ -107,6 +108,97 @@ def test_recipes_are_found_by_name_with_or_without_their_folder(tmp_path: Path) 
         find_recipe("cifar10/max-finetun")
     with pytest.raises(BadInput, match=r"did you mean .*mine\.toml"):
         find_recipe(str(tmp_path / "mien.toml"))
+
+
+ADAMW = [
+    *('optimizer.name="adamw"', "optimizer.betas=[0.9, 0.95]", "optimizer.spare_norms=true"),
+    *("optimizer.rate=1e-4", "optimizer.rate_images=256", "optimizer.batch_size=4096"),
+]
+
+
+def test_an_optimizer_has_its_own_settings_and_a_rate_for_its_batch() -> None:
+    content = read("linf-scratch").model_dump()
+    del content["optimizer"]["momentum"]
+    spec = read_spec(with_settings(content, ADAMW, RecipeSpec), RecipeSpec)
+    settings = settings_from(spec)
+    assert (settings.optimizer, settings.betas, settings.spare_norms) == ("adamw", (0.9, 0.95), True)
+    assert settings.rate == pytest.approx(1e-4 * 4096 / 256)
+    assert settings_from(read("linf-scratch")).rate == 0.1
+    assert settings_from(read("linf-scratch")).optimizer == "sgd"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (ADAMW, "settings of optimizer: momentum=0.9 with name='adamw': leave it out"),
+        (['optimizer.name="adamw"'], "settings of optimizer: betas is missing, which name='adamw' wants"),
+        (["optimizer.betas=[0.9, 0.95]"], r"betas=\(0.9, 0.95\) with name='sgd': leave it out"),
+        (['optimizer.name="adam"'], "setting optimizer.name='adam'"),
+    ],
+)
+def test_settings_of_another_optimizer_are_refused(settings: list[str], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        resolve(settings, read("linf-scratch"))
+
+
+def test_the_steps_of_an_attack_may_differ_by_norm() -> None:
+    spec = resolve(["attack.steps_by_norm={l1 = 20}", "attack.steps=2"], read("sat-finetune"))
+    assert spec.attack is not None
+    assert (spec.attack.steps, spec.attack.steps_by_norm) == (2, {"l1": 20})
+    check_recipe(spec)
+    small = spec.shrunk().attack
+    assert small is not None
+    assert (small.steps, small.steps_by_norm) == (2, {"l1": 2})
+    with pytest.raises(BadInput, match=r"attack\.steps_by_norm"):
+        resolve(["attack.steps_by_norm={l3 = 20}"], spec)
+    with pytest.raises(BadInput, match=r"attack\.steps_by_norm\.l1=0"):
+        resolve(["attack.steps_by_norm={l1 = 0}"], spec)
+
+
+AUGMENT = [
+    *(
+        "augment.resized_crop=[0.08, 1.0]",
+        "augment.randaugment={layers=2, magnitude=9, probability=0.5}",
+        "data.crop=0",
+    ),
+    *("augment.mixup=0.8", "augment.cutmix=1.0", "augment.smoothing=0.1"),
+]
+
+
+def test_views_and_mixtures_of_a_recipe_are_those_of_the_training() -> None:
+    settings = settings_from(resolve(AUGMENT, read("linf-scratch")))
+    assert settings.view == PhotoView((32, 32), (0.08, 1.0), True, RandAugment(2, 9, 0.5))
+    assert settings.mixture == Mixture(0.8, 1.0, 0.1)
+    assert not settings.flips
+    plain = settings_from(read("linf-scratch"))
+    assert (plain.view, plain.crop, plain.flips, plain.mixture) == (None, 4, True, Mixture())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (AUGMENT[:2], r"data.crop=4 and augment.resized_crop=\(0.08, 1.0\): choose one of them"),
+        ([AUGMENT[1]], "settings of augment: randaugment without resized_crop: give the range of the crops"),
+        (["augment.resized_crop=[1.0, 0.5]", "data.crop=0"], "expected two rising shares above 0"),
+        (["augment.smoothing=1"], r"setting augment.smoothing=1"),
+        (["augment.mixup=-1"], r"setting augment.mixup=-1"),
+    ],
+)
+def test_impossible_views_and_mixtures_are_refused(settings: list[str], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        resolve(settings, read("linf-scratch"))
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "words"),
+    [
+        (3, "set batch_size to 126 or 129, or accumulate to 2"),
+        (100, "set batch_size to 100 or 200, or accumulate to 64"),
+    ],
+)
+def test_parts_divide_the_batch(accumulate: int, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        check_recipe(resolve([f"optimizer.accumulate={accumulate}"], read("linf-scratch")))
 
 
 def changed(tmp_path: Path, old: str, new: str) -> Path:

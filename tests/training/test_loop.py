@@ -115,9 +115,14 @@ CASES: dict[str, tuple[list[TrainingObjective], Settings, dict[str, Any]]] = {
     "mixed epochs": ([nominal(), adversarial(LINF, ATTACK), nominal()], SETTINGS, {}),
     "running errors": ([eat([LINF, L1], ATTACK)] * 3, replace(SETTINGS, batch_size=16), {}),
     "average": ([nominal()] * 3, replace(SETTINGS, ema=0.9, ingredient="ema"), {}),
-    "crops, flips, parts": ([adversarial(LINF, ATTACK)] * 3, replace(SETTINGS, crop=1, flips=True, accumulate=3), {}),
+    "crops, flips, parts": ([adversarial(LINF, ATTACK)] * 3, replace(SETTINGS, crop=1, flips=True, accumulate=4), {}),
     "bfloat16": ([adversarial(LINF, ATTACK)] * 3, replace(SETTINGS, precision="bf16"), {}),
-    "single images left": ([nominal()] * 3, replace(SETTINGS, batch_size=19, accumulate=9), {"dropout": True}),
+    "adamw": (
+        [adversarial(LINF, ATTACK)] * 3,
+        replace(SETTINGS, optimizer="adamw", momentum=0.0, nesterov=False, rate=1e-3, spare_norms=True),
+        {},
+    ),
+    "single images left": ([nominal()] * 3, replace(SETTINGS, batch_size=75, accumulate=5), {"dropout": True}),
     "dropout and batch norm": ([adversarial(LINF, ATTACK)] * 3, SETTINGS, {"dropout": True}),
 }
 
@@ -296,6 +301,20 @@ def test_a_state_of_another_network_is_refused(digits: dict[str, Samples], tmp_p
     assert "\n" not in str(caught.value)
 
 
+def test_a_state_of_another_optimizer_is_refused(digits: dict[str, Samples], tmp_path: Path) -> None:
+    run(digits, [nominal()], resume=tmp_path / "state")
+    adamw = replace(SETTINGS, optimizer="adamw", momentum=0.0, nesterov=False)
+    with pytest.raises(BadInput, match=r"of another network or optimizer \(.*\): start in another folder"):
+        run(digits, [nominal()] * 2, settings=adamw, resume=tmp_path / "state", accept_changes=True)
+    with pytest.raises(BadInput, match="another network or optimizer"):
+        run(
+            *(digits, [nominal()] * 2),
+            settings=replace(SETTINGS, spare_norms=True),
+            resume=tmp_path / "state",
+            accept_changes=True,
+        )
+
+
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_a_broken_step_is_not_taken_and_the_last_good_state_kept(
     digits: dict[str, Samples], tmp_path: Path, what: str
@@ -325,6 +344,22 @@ def test_the_parts_of_a_batch_make_its_gradient(digits: dict[str, Samples]) -> N
         assert torch.allclose(tensor, parts.state[name], atol=1e-5), name
 
 
+def test_parts_and_whole_batches_end_alike_in_float64(digits: dict[str, Samples]) -> None:
+    samples = small(digits)
+    exact = replace(samples, x=samples.x.double())
+    ends = []
+    for parts in (1, 2, 8):
+        model = fresh().double()
+        settings = replace(SETTINGS, batch_size=32, accumulate=parts)
+        trained = train(model, exact, [nominal()] * 2, lambda model: Scores(0.0), settings, device="cpu")
+        ends.append(trained.last)
+    for other in ends[1:]:
+        assert all(torch.allclose(ends[0][name], other[name], rtol=1e-10, atol=1e-13) for name in ends[0])
+    # The scores of groups of 8 channels and 8 x 8 pixels are those of each image alone: it learned, too.
+    start = fresh().double().network.state_dict()
+    assert not torch.allclose(start["fc.weight"], ends[0]["fc.weight"], atol=1e-3)
+
+
 def test_the_average_follows_the_parameters(digits: dict[str, Samples]) -> None:
     raw, average = (
         run(digits, [nominal()], settings=replace(SETTINGS, ema=0.9, ingredient=each)) for each in ("raw", "ema")
@@ -343,6 +378,19 @@ def test_the_average_follows_the_parameters(digits: dict[str, Samples]) -> None:
         expected = 0.9 * expected + 0.1 * bias
     assert torch.allclose(average.state["fc.bias"], expected, atol=1e-6)
     assert not torch.allclose(average.state["fc.bias"], raw.state["fc.bias"], atol=1e-3)
+
+
+def test_raw_parameters_and_their_average_are_both_kept(digits: dict[str, Samples]) -> None:
+    settings = replace(SETTINGS, ema=0.9)
+    raw, average = (
+        run(digits, [nominal()] * 2, settings=replace(settings, ingredient=each)) for each in ("raw", "ema")
+    )
+    assert raw.other is not None
+    assert average.other is not None
+    assert equal(raw.other, average.last)
+    assert equal(average.other, raw.last)
+    assert not equal(raw.last, average.last)
+    assert run(digits, [nominal()]).other is None
 
 
 def test_bfloat16_keeps_parameters_in_full_precision_and_learns(digits: dict[str, Samples]) -> None:
@@ -370,10 +418,16 @@ def test_the_model_is_left_as_it_was_called(digits: dict[str, Samples]) -> None:
     [
         ({"batch_size": 97}, "batch_size=97 with 96 training images: set batch_size to 96 or less"),
         ({"accumulate": 65}, "accumulate=65"),
+        (
+            {"accumulate": 7},
+            "batch_size=64 in 1 processes x accumulate=7: 7 parts .* set batch_size to 63 or 70, or accumulate to 4",
+        ),
         ({"schedule": "step"}, "schedule='step'"),
         ({"milestones": (1,)}, "schedule='cosine'"),
         ({"ingredient": "ema"}, "ingredient='ema'"),
         ({"momentum": 0.0}, "momentum=0.0"),
+        ({"optimizer": "adam"}, "optimizer='adam'"),
+        ({"betas": (0.9, 1.0)}, r"betas=\(0.9, 1.0\)"),
     ],
 )
 def test_impossible_settings_are_named(digits: dict[str, Samples], changes: dict[str, Any], words: str) -> None:

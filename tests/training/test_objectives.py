@@ -12,7 +12,9 @@ from torch.nn import functional
 from seasoning.data import Samples
 from seasoning.errors import BadInput, UnknownName
 from seasoning.geometry import distance
-from seasoning.models import PixelClassifier, build_model
+from seasoning.models import PixelClassifier, auxiliary_branch, build_model, split_norms
+from seasoning.noise import USES, derived_seed, use_seed
+from seasoning.soup import mix_branches
 from seasoning.threat import Threat
 from seasoning.training import (
     OBJECTIVES,
@@ -20,6 +22,7 @@ from seasoning.training import (
     TrainingAttack,
     TrainingObjective,
     adversarial,
+    advprop,
     average,
     eat,
     make_objective,
@@ -29,7 +32,8 @@ from seasoning.training import (
     nominal,
     sat,
 )
-from seasoning.training.attack import attack_batch, attack_mode
+from seasoning.training.attack import attack_batch, attack_mode, attack_to_random_classes, random_wrong_classes
+from seasoning.training.objectives import OneOf
 
 
 THREATS = [Threat("linf", 0.1), Threat("l2", 0.5), Threat("l1", 2.0)]
@@ -39,6 +43,7 @@ EVERY: dict[str, TrainingObjective] = {
     "nominal": nominal(),
     "adversarial": adversarial(THREATS[2], ATTACK),
     "trades": adversarial(THREATS[0], TrainingAttack(steps=STEPS, loss="kl"), Outer("trades")),
+    "advprop": advprop(THREATS[0], ATTACK),
     **{name: make_objective(name, THREATS, ATTACK) for name in OBJECTIVES},
 }
 
@@ -49,11 +54,13 @@ def batch(digits: dict[str, Samples]) -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture
-def normed() -> PixelClassifier:
-    """A small network with batch norm, in training mode."""
+def normed(request: pytest.FixtureRequest) -> PixelClassifier:
+    """A small network with batch norm, in training mode; with the branches that an objective wants."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build_model("preact_resnet18", num_classes=10, in_chans=1, width=4)
+    if "name" in request.fixturenames and request.getfixturevalue("name") == "advprop":
+        split_norms(model.network)
     return model.train()
 
 
@@ -124,11 +131,45 @@ def test_batch_statistics_are_those_of_the_batch(normed: PixelClassifier, batch:
         pass
 
 
+@pytest.mark.parametrize("name", EVERY)
+def test_a_batch_in_parts_has_the_loss_of_the_whole(name: str, batch: tuple[Tensor, Tensor]) -> None:
+    model, (x, y) = Flat().double(), (batch[0].double(), batch[1])
+    if name == "advprop":
+        split_norms(model)
+    objective = EVERY[name]
+    if isinstance(objective, OneOf):
+        objective = objective.draw(3, {})
+    whole = objective(model, x, y, seed=3, state={})
+    # Each part attacks its images from where the whole batch does, whoever takes it.
+    parts = [
+        objective(model, x[first:last], y[first:last], seed=derived_seed(3, first), state={})
+        for first, last in ((0, 7), (7, 8), (8, 24))
+    ]
+    lost = sum(float(part.loss.detach()) * len(part.right) for part in parts) / 24
+    assert lost == pytest.approx(float(whole.loss.detach()), rel=1e-12)
+    assert torch.equal(torch.cat([part.right for part in parts]), whole.right)
+
+
+class Flat(nn.Module):
+    """A network in which no image meets another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.LayerNorm(16), nn.Tanh(), nn.Linear(16, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layers(x)
+        return logits
+
+
 # Passes for each batch, as the papers count them: S steps, T threats.
 PASSES = {
     "nominal": {"training graph": 1},
     "adversarial": {"evaluation graph": STEPS, "evaluation look": 1, "training graph": 1},
     "trades": {"evaluation graph": STEPS, "evaluation look": 2, "training graph": 2},
+    "advprop": {"evaluation graph": STEPS, "evaluation look": 1, "training graph": 2},
     "max": {"evaluation graph": 3 * STEPS, "evaluation look": 3, "training graph": 1},
     "avg": {"evaluation graph": 3 * STEPS, "evaluation look": 3, "training graph": 3},
     "sat": {"evaluation graph": STEPS, "evaluation look": 1, "training graph": 1},
@@ -146,9 +187,21 @@ def test_no_objective_takes_a_pass_more_than_it_must(
     assert seen == PASSES[name]
 
 
+def test_every_threat_has_its_own_steps(normed: PixelClassifier, batch: tuple[Tensor, Tensor]) -> None:
+    attack = TrainingAttack(2, "kl", steps_by_norm={"l1": 5})
+    for threat, steps in zip(THREATS, (2, 2, 5), strict=True):
+        with counted(normed) as seen:
+            adversarial(threat, attack)(normed, *batch, seed=0, state={})
+        # Two looks: the clean prediction that the divergence is from, and the last point.
+        assert seen == {"evaluation graph": steps, "evaluation look": 2, "training graph": 1}
+    with counted(normed) as seen:
+        maximum(THREATS, attack)(normed, *batch, seed=0, state={})
+    assert seen["evaluation graph"] == 2 + 2 + 5
+
+
 def single_losses(model: nn.Module, x: Tensor, y: Tensor, seed: int) -> tuple[list[Tensor], list[Tensor]]:
     """Attacked images and their losses under each threat alone, with the seeds that objectives over several use."""
-    seeds = [(seed + place * 0x9E3779B97F4A7C15) % ((1 << 62) - 1) for place in range(len(THREATS))]
+    seeds = [use_seed(seed, place) for place in range(len(THREATS))]
     found = [attack_batch(model, x, y, threat, ATTACK, each) for threat, each in zip(THREATS, seeds, strict=True)]
     images = [each.x_adv for each in found]
     return images, [functional.cross_entropy(model(each), y, reduction="none") for each in images]
@@ -181,7 +234,7 @@ def test_max_takes_the_highest_loss_of_each_sample(robust_model: PixelClassifier
 def test_max_compares_the_loss_that_is_trained_on(robust_model: PixelClassifier, batch: tuple[Tensor, Tensor]) -> None:
     x, y = batch
     objective = maximum(THREATS, TrainingAttack(STEPS, "kl"))
-    seeds = [(5 + place * 0x9E3779B97F4A7C15) % ((1 << 62) - 1) for place in range(len(THREATS))]
+    seeds = [use_seed(5, place) for place in range(len(THREATS))]
     attacked = [
         attack_batch(robust_model, x, y, threat, TrainingAttack(STEPS, "kl"), seed).x_adv
         for threat, seed in zip(THREATS, seeds, strict=True)
@@ -299,6 +352,8 @@ def test_steepest_descent_on_a_linear_network_finds_the_highest_loss() -> None:
         ("max", THREATS[:1], ATTACK, "objective 'max' with 1 threats: give at least two"),
         ("msd", THREATS, TrainingAttack(3, "kl"), "starts at the clean image"),
         ("sat", THREATS, TrainingAttack(0), "an attack of 0 steps: give at least 1"),
+        ("sat", THREATS, TrainingAttack(2, steps_by_norm={"l1": 0}), "an attack of 0 steps: give at least 1"),
+        ("msd", THREATS, TrainingAttack(2, steps_by_norm={"l1": 3}), "'msd' with steps_by_norm"),
     ],
 )
 def test_training_is_never_silently_nominal(
@@ -327,3 +382,92 @@ def test_states_pass_through_objectives_that_carry_none(
 ) -> None:
     empty: Mapping[str, float] = {}
     assert nominal()(robust_model, *batch, seed=0, state=empty).state == {}
+
+
+@pytest.fixture
+def branched(normed: PixelClassifier, batch: tuple[Tensor, Tensor]) -> PixelClassifier:
+    """A network whose branches have seen different images and differ in every parameter."""
+    generator = torch.Generator().manual_seed(1)
+    split_norms(normed.network)
+    with torch.no_grad():
+        for name, parameter in normed.network.named_parameters():
+            if ".aux_bn." in name:
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.3)
+        for _ in range(20):
+            normed(batch[0])
+            with auxiliary_branch(normed):
+                normed(1 - batch[0])
+    return normed
+
+
+def alone(branched: PixelClassifier, branch: int) -> PixelClassifier:
+    """One branch as a plain network."""
+    state = mix_branches(branched.network.state_dict(), (1.0 - branch, float(branch)))
+    return build_model("preact_resnet18", num_classes=10, in_chans=1, width=4, state=state).train()
+
+
+def test_advprop_sums_the_losses_of_two_plain_networks(branched: PixelClassifier, batch: tuple[Tensor, Tensor]) -> None:
+    x, y = batch
+    main, auxiliary = alone(branched, 0), alone(branched, 1)
+    found = advprop(THREATS[0], ATTACK)(branched, x, y, seed=5, state={})
+    labels = functional.one_hot(y, 10).float()
+    attacked = attack_to_random_classes(auxiliary, x, labels, THREATS[0], ATTACK, 5)
+    clean, logits = main(x), auxiliary(attacked)
+    expected = functional.cross_entropy(clean, y) + functional.cross_entropy(logits, y)
+    assert torch.allclose(found.loss, expected)
+    assert torch.equal(found.right, (clean.argmax(1) == y) & (logits.argmax(1) == y))
+    # Each branch has the statistics of its own images: the other's might as well not have been there.
+    for branch, plain in enumerate((main, auxiliary)):
+        for name, tensor in alone(branched, branch).network.state_dict().items():
+            torch.testing.assert_close(tensor, plain.network.state_dict()[name])
+    found.loss.backward()
+    expected.backward()
+    for (name, mine), theirs in zip(main.network.named_parameters(), auxiliary.network.parameters(), strict=True):
+        both = branched.network.get_parameter(name).grad
+        shared = ".bn" not in name and ".norm" not in name and mine.dim() > 1
+        assert mine.grad is not None
+        assert theirs.grad is not None
+        if shared:
+            torch.testing.assert_close(both, mine.grad + theirs.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_an_attack_comes_closer_to_its_classes(branched: PixelClassifier, batch: tuple[Tensor, Tensor]) -> None:
+    x, y = batch
+    labels = functional.one_hot(y, 10).float()
+    model = branched.eval()
+    targets = random_wrong_classes(labels, use_seed(5, USES["targets"]))
+    attacked = attack_to_random_classes(model, x, labels, THREATS[0], ATTACK, 5)
+    assert float(distance(attacked, x, "linf").max()) <= THREATS[0].eps + 1e-6
+    with torch.no_grad():
+        before, after = (functional.cross_entropy(model(each), targets, reduction="none") for each in (x, attacked))
+    assert bool((after < before).all())
+
+
+def test_targets_are_uniform_over_the_wrong_classes() -> None:
+    hard = functional.one_hot(torch.arange(20_000) % 4, 4).float()
+    mixed = torch.tensor([0.6, 0.0, 0.4, 0.0, 0.0]).expand(20_000, 5)
+    for labels, smoothed in ((hard, 0.9 * hard + 0.1 / 4), (mixed, 0.9 * mixed + 0.1 / 5)):
+        found = random_wrong_classes(labels, 3)
+        wrong = labels == 0
+        assert bool(wrong.gather(1, found[:, None]).all())
+        assert torch.equal(random_wrong_classes(smoothed, 3), found)
+        assert not torch.equal(random_wrong_classes(labels, 4), found)
+        # Five standard deviations of a count, class by class among the images that it is wrong for.
+        for each in wrong.any(0).nonzero().flatten().tolist():
+            among = found[wrong[:, each]]
+            chance = 1 / int(wrong[0].sum())
+            deviation = (len(among) * chance * (1 - chance)) ** 0.5
+            assert abs(int((among == each).sum()) - chance * len(among)) < 5 * deviation
+    with pytest.raises(BadInput, match="where there is one class"):
+        random_wrong_classes(torch.ones(3, 1), 0)
+
+
+def test_advprop_takes_one_threat_and_its_own_losses() -> None:
+    with pytest.raises(BadInput, match="objective 'advprop' with 2 threats"):
+        make_objective("advprop", THREATS[:2], ATTACK)
+    with pytest.raises(BadInput, match="goes towards random classes, use 'ce'"):
+        make_objective("advprop", THREATS[:1], TrainingAttack(2, "kl"))
+    with pytest.raises(BadInput, match="lowers two cross-entropies, use 'ce'"):
+        make_objective("advprop", THREATS[:1], ATTACK, Outer("trades"))
+    with pytest.raises(BadInput, match=r"under linf:0\.1 without an attack"):
+        make_objective("advprop", THREATS[:1])

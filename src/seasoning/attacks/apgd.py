@@ -28,8 +28,8 @@ from seasoning.attacks.outputs import checked_logits, in_bf16
 from seasoning.errors import BadInput, UnknownName
 from seasoning.geometry import BALLS, distance
 from seasoning.losses import ATTACK_LOSSES, AttackLoss
-from seasoning.noise import derived_seed, sample_noise
-from seasoning.threat import Norm, Threat
+from seasoning.noise import row_noise, sample_noise, use_seed
+from seasoning.threat import Threat
 
 
 __all__ = ["LOSSES", "PRECISIONS", "apgd"]
@@ -37,6 +37,8 @@ __all__ = ["LOSSES", "PRECISIONS", "apgd"]
 LOSSES = tuple(ATTACK_LOSSES)
 PRECISIONS = ("full", "bf16")
 _MOST_TARGETS = 9
+# Far apart, so that a restart never repeats the start of another attack on the same batch.
+_RESTART = 1 << 12
 
 # Radii for l_1 in evaluation: (multiple of eps, fraction of the steps). The decreasing ones are those of Mind the box,
 # section 4; before them comes a first try inside the threat, where fooled samples may leave: see docs/design/007.
@@ -92,7 +94,7 @@ def apgd(
             model in full precision too, and its search goes on if it does not. Who is left standing was attacked with
             rounded gradients: for final numbers let an attack in full precision follow, see `strongest`.
         ids: Sample ids, `(B,)`, from which (with `seed`) the random starts derive; without them the rows of the batch
-            serve, and in best-loss mode one generator seeded with `seed`.
+            serve, in best-loss mode by `row_noise`, which draws on the device.
         seed: Seed of the random starts.
         batch_size: Most images in the model at a time, by default all, and up to a quarter more where no gradient is
             taken; in best-loss mode always all.
@@ -256,7 +258,14 @@ def _begin(
         point = ball.land(start[own_rows.to(start.device)].to(device), center, eps)
         return Ascent.begin(rows, run, phase, center, point, eps, threat.norm, given=True)
     if best_loss and ids is None:
-        noise = _batch_noise(center, threat.norm, seed, int(run[0]))
+        noise = row_noise(
+            own_rows.tolist(),
+            tuple(x.shape[1:]),
+            kind=ball.noise,
+            seed=use_seed(seed, _RESTART * int(run[0])),
+            dtype=x.dtype,
+            device=device,
+        )
     else:
         noise = _sample_noises(
             own_rows.cpu() if ids is None else ids[own_rows.to(ids.device)].cpu(), run, x, threat, seed
@@ -283,12 +292,3 @@ def _sample_noises(ids: Tensor, run: Tensor, x: Tensor, threat: Threat, seed: in
             dtype=x.dtype,
         )
     return noise
-
-
-def _batch_noise(x: Tensor, norm: Norm, seed: int, run: int) -> Tensor:
-    """The same from one generator for the whole batch, as training takes it."""
-    # Far apart, so that a restart never repeats the start of another step of training.
-    generator = torch.Generator(x.device).manual_seed(derived_seed(seed, run))
-    if BALLS[norm].noise == "uniform":
-        return torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device) * 2 - 1
-    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)

@@ -56,7 +56,7 @@ def check(
     ] = None,
 ) -> None:
     """Say whether recipes can be trained: every setting is known and possible, every threat has its attack."""
-    from seasoning.commands.train import check_recipe
+    from seasoning.commands.train_recipe import check_recipe
     from seasoning.config.train import find_recipe, read_recipe_file, recipe_files
     from seasoning.errors import SeasoningError
 

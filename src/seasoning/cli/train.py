@@ -1,5 +1,6 @@
 """`seasoning train`: an ingredient, by a recipe."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,8 +50,8 @@ def train(
 ) -> None:
     """Train an ingredient by a recipe.
 
-    SIGTERM saves the state and exits with 75, Ctrl-C with 130; after either, and after a crash, --resume goes on and
-    ends with the same parameters.
+    Processes that torchrun or accelerate launch starts train together. SIGTERM saves the state and exits with 75,
+    Ctrl-C with 130; after either, and after a crash, --resume goes on and ends with the same parameters.
     """
     from seasoning.config.train import asked_recipe
     from seasoning.errors import BadInput, Stopped
@@ -59,12 +60,11 @@ def train(
         raise BadInput(f"--device {device}: expected cpu, or no option for a GPU where there is one")
     name, spec = asked_recipe(recipe, data, settings or [], smoke=smoke)
     folder = out or Path("runs/train") / (f"{name}-smoke" if smoke else name)
-    with stopping() as caught, progress() as watch:
+    with stopping() as caught, _showing() as shown:
         from seasoning.commands.train import run_recipe
 
         if smoke:
             _take_one_thread()
-        shown = _Shown(watch)
         try:
             best = run_recipe(
                 name,
@@ -81,11 +81,11 @@ def train(
                 on_epoch=shown.epoch,
             )
         except Stopped as stopped:
-            print(f"{stopped}; give the same command with --resume")
+            shown.say(f"{stopped}; give the same command with --resume")
             raise typer.Exit(PREEMPTED if signal.SIGTERM in caught else INTERRUPTED) from None
     if spec.smoke:
-        print("Smoke run: it only tried the machinery, the numbers mean nothing.")
-    print(f"ingredient: {best}")
+        shown.say("Smoke run: it only tried the machinery, the numbers mean nothing.")
+    shown.say(f"ingredient: {best}")
 
 
 def _take_one_thread() -> None:
@@ -116,8 +116,8 @@ def stopping() -> Iterator[list[int]]:
 class _Shown:
     """What the user sees: a bar that moves with the steps, and a line for each epoch."""
 
-    def __init__(self, watch: Callable[[str, float, float], None]) -> None:
-        self._watch = watch
+    def __init__(self, watch: Callable[[str, float, float], None], say: Callable[..., None]) -> None:
+        self._watch, self.say = watch, say
         self._report: TrainingProgress | None = None
 
     def step(self, report: "TrainingProgress") -> None:
@@ -130,7 +130,21 @@ class _Shown:
         if self._report is not None and self._report.epoch == number:
             parts.append(f"{_spoken(self._report)}, {_time(self._report.left)} left")
         robust = "" if scores.robust is None else f", robust {100 * scores.robust:.1f} %"
-        print("; ".join([*parts, f"validation: clean {100 * scores.clean:.1f} %{robust}"]), flush=True)
+        self.say("; ".join([*parts, f"validation: clean {100 * scores.clean:.1f} %{robust}"]), flush=True)
+
+
+@contextmanager
+def _showing() -> Iterator[_Shown]:
+    """What the user sees; of processes that train together, the first one shows it."""
+    if os.environ.get("RANK", "0") != "0":
+        yield _Shown(_unseen, _unseen)
+        return
+    with progress() as watch:
+        yield _Shown(watch, print)
+
+
+def _unseen(*what: object, **how: object) -> None:
+    pass
 
 
 def _spoken(report: "TrainingProgress") -> str:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from seasoning.atomic import replacing
 from seasoning.checkpoints.load import load_ingredient
 from seasoning.commands.search import check_plan, run_plan
-from seasoning.commands.train import check_images, check_recipe, run_recipe
+from seasoning.commands.train import check_images, run_recipe
+from seasoning.commands.train_recipe import check_recipe
 from seasoning.config.base import read_spec, resolve
 from seasoning.config.run_record import read_request, write_request
 from seasoning.config.search import SearchPlan, read_plan

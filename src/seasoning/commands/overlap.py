@@ -15,10 +15,8 @@ from seasoning.checkpoints.images import (
     read_used_images,
     used_images,
 )
-from seasoning.data import Samples
 from seasoning.data.decoding import Photo
 from seasoning.data.open import Opened
-from seasoning.data.pixels import pixel_hashes
 from seasoning.errors import BadInput
 from seasoning.evaluation.progress import Watch
 from seasoning.statistics import proportion
@@ -53,17 +51,29 @@ def known_images(
     return {name: used for name, used in found.items() if used is not None}
 
 
-def trained_on(parts: Mapping[str, Samples], name: str, marks: Mapping[str, str], start: Path | None) -> UsedImages:
+def trained_on(
+    hashes: Callable[[], Mapping[str, Hashes]],
+    name: str,
+    marks: Mapping[str, str],
+    start: Path | None,
+    earlier: Path | None = None,
+) -> UsedImages:
     """The images of a training, and those of the checkpoint that it starts from.
 
     Args:
-        parts: The images, `"train"` and `"validation"`.
+        hashes: Takes the hashes of the images by kind, `"training"` and `"validation"`; of many that takes long.
         name: What they are called.
-        marks: The fingerprint of each part.
+        marks: The fingerprint of each part, `"train"` and `"validation"`.
         start: The file of the checkpoint, if there is one.
+        earlier: A checkpoint of the same training, from before it was stopped.
     """
-    hashes = {"training": pixel_hashes(parts["train"].x), "validation": pixel_hashes(parts["validation"].x)}
-    own = used_images(hashes, [ImageSet(f"{name}/{part}", mark) for part, mark in marks.items()])
+    for file in (earlier, start):
+        known = None if file is None else read_used_images(file)
+        # A fine-tune on the images of its start has the same list.
+        listed = () if known is None else [(given.name.rpartition("/")[2], given.fingerprint) for given in known.sets]
+        if known is not None and {*marks.items()} <= {*listed}:
+            return known
+    own = used_images(hashes(), [ImageSet(f"{name}/{part}", mark) for part, mark in marks.items()])
     return own if start is None else joined([own, read_used_images(start)]) or own
 
 

@@ -3,54 +3,51 @@
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 
 from seasoning.atomic import replacing
+from seasoning.checkpoints.branches import holds_branches
 from seasoning.checkpoints.class_names import carried_names
 from seasoning.checkpoints.constants import Constants, settled
 from seasoning.checkpoints.fingerprints import fingerprint
 from seasoning.checkpoints.images import images_metadata
 from seasoning.checkpoints.load import State, load_ingredient, save_state
 from seasoning.checkpoints.provenance import constants_of, ingredient_metadata, ingredient_name
-from seasoning.commands.data import build_for, seen_by, training_images
+from seasoning.commands.data import build_for
 from seasoning.commands.overlap import trained_on
-from seasoning.config.train import MADE, RecipeSpec, asked_recipe
-from seasoning.data import SOURCES, Samples, load_source, split_samples
-from seasoning.data.sources import Used, source_parts, usual_parts
-from seasoning.errors import BadInput, RunConflict, UnknownName, nearest
-from seasoning.models import PixelClassifier
-from seasoning.models.from_file import is_file_name
+from seasoning.commands.train_images import Parts, image_hashes, source_name, training_parts
+from seasoning.commands.train_recipe import check_recipe, gradients, has_branches, robust_to, validator_of
+from seasoning.config.train import RecipeSpec, asked_recipe
+from seasoning.data import SOURCES, Samples
+from seasoning.errors import BadInput, RunConflict, UnknownName
+from seasoning.models import PixelClassifier, split_norms
 from seasoning.store.run_folder import claimed, entries
-from seasoning.threat import Threat
-from seasoning.training import (
-    Outer,
-    Scores,
-    Settings,
-    TrainingAttack,
-    TrainingObjective,
-    TrainingProgress,
-    make_objective,
-    require_images,
-    validator,
-)
+from seasoning.training import Scores, TrainingProgress, require_images, require_parts
+from seasoning.training.accelerator import processes
 from seasoning.training.loop import train as train_network
 
 
-__all__ = ["BEST", "LAST", "STATE", "check_images", "check_recipe", "run_recipe", "settings_from", "train"]
+__all__ = ["BEST", "LAST", "STATE", "check_images", "run_recipe", "train"]
 
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
+# Beside an ingredient of raw parameters their average, beside one of averages the raw ones; both of the last epoch.
+_OTHERS = {"raw": ("last-ema.safetensors", "ema"), "ema": ("last-raw.safetensors", "raw")}
+_ENDS = (LAST, *(file for file, _ in _OTHERS.values()))
 _RECIPE, _LOGS = "recipe.json", "logs"
-_SMOKE_IMAGES = 64
 _log = logging.getLogger(__name__)
 # Scores before and after a change of these would not compare, nor would the best checkpoint be what its file says.
-_FIXED = ("settings.threats", "settings.attack.steps", "settings.seed", "settings.network", "images.validation")
+_FIXED = (
+    *("settings.threats", "settings.attack.steps", "settings.attack.steps_by_norm", "settings.seed"),
+    *("settings.network", "settings.optimizer.ingredient", "images.validation"),
+)
+# An average has left its start behind after so many times 1 / (1 - decay) steps: exp(-3), 5 %, are left.
+_TIMES = 3
 
 
 def train(
@@ -103,10 +100,12 @@ def run_recipe(
     on_step: Callable[[TrainingProgress], None] = lambda report: None,
     on_epoch: Callable[[int, Scores], None] = lambda epoch, scores: None,
 ) -> Path:
-    """Train an ingredient by a recipe.
+    """Train an ingredient by a recipe, in one process or in those that were started together.
 
     The folder gets `best.safetensors`, the checkpoint of the highest robustness on the validation images, as soon as
-    there is one; `last.safetensors` at the end; `state.pt`, from which training goes on; `recipe.json` and `logs`.
+    there is one; `last.safetensors` at the end, and where parameters are averaged `last-ema.safetensors` or
+    `last-raw.safetensors`, whichever the ingredient is not; `state.pt`, from which training goes on; `recipe.json` and
+    `logs`.
 
     Args:
         name: Of the recipe, for the ingredient's metadata.
@@ -131,33 +130,32 @@ def run_recipe(
         BadInput, UnknownName: what the recipe asks for cannot be; nothing is written.
         RunConflict: the folder holds something else, or a training or what one made, and `resume` was not said.
         Stopped: it was asked to stop.
-        SeasoningError: the loss became NaN; the last saved state is kept.
+        SeasoningError: the loss became NaN, or another process of the training ended; the last saved state is kept.
     """
+    first = processes(device).rank == 0
+    spec, parts = _prepared(name, spec, init, trackers, processes(device).number)
     objectives, settings = check_recipe(spec)
-    _check_start(name, spec, init)
-    known_trackers(trackers)
-    model, parts, start = _prepared(spec, settings, init)
+    model, start = _network(spec, parts.validation, init)
+    seen = parts.seen_by(model)
     identity = _identity(spec, parts, start, model.code)
-    _check_folder(folder, resume)
-    images = images_metadata(trained_on(parts, _named(spec.data.source), identity["images"], init))
-    parts = {part: seen_by(model, each) for part, each in parts.items()}
+    about = {"recipe": name, "start": init and str(init), **identity}
     scores: list[Scores] = []
-    with claimed(folder):
+    with _owned(folder, resume, first):
+        images = _images_told(spec, parts, identity["images"], init, folder) if first else None
 
         def noted(epoch: int, found: Scores) -> None:
             scores.append(found)
             on_epoch(epoch, found)
 
-        def keep(state: State, epoch: int, file: str = BEST) -> None:
+        def keep(state: State, epoch: int, file: str = BEST, parameters: str = settings.ingredient) -> None:
             notes = _notes(spec, parts, scores) | {"name": name, "epoch": epoch + 1, "init": start}
-            metadata = ingredient_metadata(model.constants, _threats(spec), spec.network.architecture, notes)
-            save_state(state, folder / file, metadata | images)
+            _write(state, folder / file, spec, model, notes, parameters, images)
 
         trained = train_network(
             model,
-            parts["train"],
+            seen.train,
             objectives,
-            validator(parts["validation"], _threats(spec), spec.attack.steps if spec.attack else 0, spec.seed),
+            validator_of(spec, seen.validation),
             settings,
             seed=spec.seed,
             resume=folder / STATE,
@@ -166,7 +164,7 @@ def run_recipe(
             fixed=_FIXED,
             save_seconds=save_seconds,
             stop=stop,
-            on_start=partial(_write_json, folder / _RECIPE, {"recipe": name, "start": init and str(init), **identity}),
+            on_start=partial(_write_json, folder / _RECIPE, about) if first else lambda: None,
             on_step=on_step,
             on_epoch=noted,
             on_best=keep,
@@ -176,44 +174,24 @@ def run_recipe(
         )
         keep(trained.state, trained.epoch)
         keep(trained.last, spec.schedule.epochs - 1, LAST)
+        if trained.other is not None:
+            keep(trained.other, spec.schedule.epochs - 1, *_OTHERS[settings.ingredient])
     return folder / BEST
 
 
-def check_recipe(spec: RecipeSpec) -> tuple[list[TrainingObjective], Settings]:
-    """The training objective of every epoch, and the settings of a recipe, if both are possible.
-
-    Raises:
-        UnknownName: there is no such objective or architecture.
-        BadInput: a threat without an attack, an attack without a threat, milestones that the epochs do not reach, or
-            impossible settings.
-    """
-    if not is_file_name(spec.network.architecture) and not timm.is_model(spec.network.architecture):
-        raise UnknownName("architecture", spec.network.architecture, timm.list_models())
-    late = [str(milestone) for milestone in spec.schedule.milestones if milestone >= spec.schedule.epochs]
-    if late and not spec.smoke:
-        raise BadInput(
-            f"schedule.milestones {', '.join(late)} with schedule.epochs={spec.schedule.epochs}: the learning rate "
-            "would never fall there; set milestones below the epochs"
-        )
-    attack = None if spec.attack is None else TrainingAttack(**spec.attack.model_dump())
-    outer = Outer(spec.objective.loss, spec.objective.beta)
-    # The recipe's own objective, even where its stages are others: it is what the ingredient is named by.
-    make_objective(spec.objective.name, [Threat.parse(text) for text in spec.threats], attack, outer)
-    objectives: list[TrainingObjective] = []
-    for stage in spec.stages:
-        nominal = stage.objective == "nominal"
-        threats = [Threat.parse(text) for text in spec.threats if not nominal]
-        shrunk = [Threat(threat.norm, stage.radius * threat.eps) for threat in threats]
-        objectives += [make_objective(stage.objective, shrunk, None if nominal else attack, outer)] * stage.epochs
-    return objectives, settings_from(spec)
-
-
-def _gradients(spec: RecipeSpec, images: int) -> int:
-    """Passes of single images with a gradient that the training takes, to the image or to the parameters."""
-    steps = 0 if spec.attack is None else spec.attack.steps
-    count = len(spec.threats)
-    passes = {"nominal": 1, "max": 1 + steps * count, "avg": (1 + steps) * count, "msd": 1 + steps * count}
-    return images * sum(stage.epochs * passes.get(stage.objective, 1 + steps) for stage in spec.stages)
+def _prepared(
+    name: str, spec: RecipeSpec, init: Path | None, trackers: Sequence[str], number: int
+) -> tuple[RecipeSpec, Parts]:
+    """A recipe that so many processes can train, its ingredient named, and its images; mistakes are told in order."""
+    _, settings = check_recipe(spec)
+    _check_start(name, spec, init)
+    known_trackers(trackers)
+    require_parts(settings, number)
+    # A start knows its classes by its own order.
+    named = None if init is None else carried_names(init)
+    parts = training_parts(spec, math.ceil(settings.batch_size / settings.accumulate / number), named)
+    require_images(settings, len(parts.train))
+    return _with_ingredient(spec, len(parts.train)), parts
 
 
 def check_images(spec: RecipeSpec) -> None:
@@ -222,15 +200,9 @@ def check_images(spec: RecipeSpec) -> None:
     Raises:
         BadInput: there are too few, or the network does not take them.
     """
-    model, parts, _ = _prepared(spec, settings_from(spec), None)
-    seen_by(model, parts["train"])
-
-
-def settings_from(spec: RecipeSpec) -> Settings:
-    """How a recipe trains, apart from what it lowers."""
-    schedule = spec.schedule.model_dump(exclude={"epochs", "kind", "stages"})
-    given = spec.optimizer.model_dump() | schedule | spec.data.model_dump(include={"crop", "flips"})
-    return Settings(**given, schedule=spec.schedule.kind)
+    parts = training_parts(spec, 1, None)
+    model, _ = _network(spec, parts.validation, None)
+    parts.seen_by(model)
 
 
 def known_trackers(names: Sequence[str]) -> None:
@@ -263,96 +235,34 @@ def _check_start(name: str, spec: RecipeSpec, init: Path | None) -> None:
         _log.warning("%s was made by %s; recipe %s fine-tunes %s", init, made_by, name, " or ".join(spec.starts))
 
 
-def _threats(spec: RecipeSpec) -> list[Threat]:
-    return [Threat.parse(text) for text in spec.threats]
+def _with_ingredient(spec: RecipeSpec, images: int) -> RecipeSpec:
+    """The recipe with the parameters named that it validates and writes."""
+    optimizer = spec.optimizer
+    steps = spec.schedule.epochs * math.ceil(images / optimizer.batch_size)
+    long = optimizer.ema is not None and steps * (1 - optimizer.ema) >= _TIMES
+    named = optimizer.ingredient or ("ema" if long else "raw")
+    if optimizer.ema is not None and named == "ema" and not long and not spec.smoke:
+        _log.warning(
+            "after %d steps the average of optimizer.ema=%s is still %.0f %% of its start: set "
+            "optimizer.ingredient=raw, or a smaller ema",
+            *(steps, optimizer.ema, 100 * optimizer.ema**steps),
+        )
+    return spec.model_copy(update={"optimizer": optimizer.model_copy(update={"ingredient": named})})
 
 
-def _notes(spec: RecipeSpec, parts: Mapping[str, Samples], scores: Sequence[Scores]) -> dict[str, Any]:
+def _notes(spec: RecipeSpec, parts: Parts, scores: Sequence[Scores]) -> dict[str, Any]:
     """What the metadata of an ingredient say of its training, as far as the recipe and the images tell."""
-    images, names = {part: len(samples) for part, samples in parts.items()}, parts["train"].class_names
+    images, names = {part: len(samples) for part, samples in parts._asdict().items()}, parts.validation.class_names
     return {
         "epochs": spec.schedule.epochs,
         "smoke": spec.smoke,
         "scores": [tuple(each) for each in scores],
-        "gradients": _gradients(spec, images["train"]),
+        "gradients": gradients(spec, images["train"]),
         "options": spec.network.options,
         "seed": spec.seed,
         **({"images": {"source": spec.data.source, **images}} if spec.data.source in SOURCES else {}),
         **({"classes": list(names)} if names else {}),
     }
-
-
-def _images(spec: RecipeSpec, together: int, carried: Sequence[str] | None) -> dict[str, Samples]:
-    """Training and validation images, disjoint and the same on every machine.
-
-    What fits into the memory in training does in validation, which takes them so many together.
-    """
-    data = spec.data
-    if data.source == MADE:
-        samples = _made(data.classes, data.shape)
-    elif data.source not in SOURCES and not Path(data.source).exists():
-        near = nearest(data.source, SOURCES)
-        hint = f"did you mean {near!r}? Else " if near else ""
-        raise BadInput(
-            f"no training images at {data.source!r}: {hint}name a folder that has a folder of images for each class, "
-            f"or CIFAR in any of its forms, with --data, or a known data set ({', '.join(SOURCES)})"
-        )
-    else:
-        samples = training_images(data.source, carried)
-    shape = tuple(samples.x.shape[1:])
-    if (samples.classes, shape) != (data.classes, data.shape):
-        given, wanted = (
-            f"{classes} classes of images of {' x '.join(map(str, size))}"
-            for classes, size in ((samples.classes, shape), (data.classes, data.shape))
-        )
-        raise BadInput(
-            f"{data.source} has {given}, the recipe wants {wanted}: name another folder with --data, or set "
-            "data.classes and data.shape"
-        )
-    if data.source in SOURCES:
-        used = Used(data.train or usual_parts(data.source).train, data.validation)
-        there = len(load_source(data.source))
-        if sum(used) > there:
-            raise BadInput(
-                f"{data.source}: data.train={used.train} and data.validation={used.validation} ask for more than its "
-                f"{there} samples: set them lower"
-            )
-        known = source_parts(data.source, used)
-        return {part: replace(known[part], batch_size=together) for part in ("validation", "train")}
-    if data.validation >= len(samples):
-        raise BadInput(
-            f"{data.source} has {len(samples)} images, data.validation={data.validation} of them would leave none to "
-            "train on: set it lower"
-        )
-    # By the ids alone: a base and its fine-tune name the same images in different ways.
-    nameless = replace(samples, name="images", batch_size=together)
-    return split_samples(nameless, {"validation": data.validation, "train": len(samples) - data.validation})
-
-
-def _named(source: str) -> str:
-    """What images are called in a file that others get: by no folders of this machine."""
-    return source if source in SOURCES or source == MADE else Path(source).resolve().name
-
-
-def _made(classes: int, shape: tuple[int, int, int]) -> Samples:
-    """Images for smoke runs: one pattern for each class, under noise."""
-    generator = torch.Generator().manual_seed(0)
-    patterns = torch.rand(classes, *shape, generator=generator)
-    y = torch.arange(_SMOKE_IMAGES) % classes
-    x = (patterns[y] + 0.3 * torch.randn(len(y), *shape, generator=generator)).clamp(0, 1)
-    return Samples("made", torch.arange(len(y)), x, y, classes)
-
-
-def _prepared(
-    spec: RecipeSpec, settings: Settings, init: Path | None
-) -> tuple[PixelClassifier, dict[str, Samples], str | None]:
-    """The network at its start, the images as they are, and the fingerprint of the checkpoint it starts from."""
-    # A start knows its classes by its own order.
-    named = None if init is None else carried_names(init)
-    parts = _images(spec, math.ceil(settings.batch_size / settings.accumulate), named)
-    require_images(settings, len(parts["train"]))
-    model, start = _network(spec, parts["train"], init)
-    return model, parts, start
 
 
 def _network(spec: RecipeSpec, samples: Samples, init: Path | None) -> tuple[PixelClassifier, str | None]:
@@ -371,22 +281,68 @@ def _network(spec: RecipeSpec, samples: Samples, init: Path | None) -> tuple[Pix
             state=state,
             constants=settled(said, given, str(init)),
         )
+        if has_branches(spec):
+            split_norms(model.network)
+            if state is not None and holds_branches(state):
+                model.load(state)
     return model, None if state is None else fingerprint(state)
 
 
-def _identity(spec: RecipeSpec, parts: dict[str, Samples], start: str | None, code: str) -> dict[str, Any]:
-    """What a state belongs to, with the code of a network from somebody's file; a folder of images may move."""
+def _write(
+    state: State,
+    path: Path,
+    spec: RecipeSpec,
+    model: PixelClassifier,
+    notes: dict[str, Any],
+    parameters: str,
+    images: dict[str, str] | None,
+) -> None:
+    """Write an ingredient, with what is known of its making; without images, another process writes it."""
+    if images is None:
+        return
+    averaged = {} if spec.optimizer.ema is None else {"ema": spec.optimizer.ema, "parameters": parameters}
+    about = ingredient_metadata(model.constants, robust_to(spec), spec.network.architecture, notes | averaged)
+    save_state(state, path, about | images)
+
+
+def _images_told(
+    spec: RecipeSpec, parts: Parts, marks: dict[str, str], init: Path | None, folder: Path
+) -> dict[str, str]:
+    """What an ingredient's file says of the images that it was trained on."""
+    # The best checkpoint so far of a training that goes on.
+    saved = folder / BEST if (folder / STATE).exists() and (folder / BEST).exists() else None
+    hashes = partial(image_hashes, spec, parts)
+    return images_metadata(trained_on(hashes, source_name(spec.data), marks, init, saved))
+
+
+def _identity(spec: RecipeSpec, parts: Parts, start: str | None, code: str) -> dict[str, Any]:
+    """What a state belongs to, with the code of a network from somebody's file.
+
+    A folder of images may move, and be read by as many processes as there are.
+    """
     settings = spec.model_dump(mode="json")
-    settings["data"].pop("source")
-    images = {name: samples.fingerprint() for name, samples in parts.items()}
+    for name in ("source", "workers"):
+        settings["data"].pop(name)
+    images = {name: samples.fingerprint() for name, samples in parts._asdict().items()}
     return {"settings": settings, "images": images, "init": start, **({"code": code} if code else {})}
 
 
+@contextmanager
+def _owned(folder: Path, resume: bool, first: bool) -> Iterator[None]:
+    """Keep other trainings out of a folder; of several processes the first one owns it, and alone writes."""
+    if not first:
+        yield
+        return
+    _check_folder(folder, resume)
+    with claimed(folder):
+        yield
+
+
 def _check_folder(folder: Path, resume: bool) -> None:
-    here = entries(folder, (BEST, LAST, STATE, _RECIPE, _LOGS), "of no training")
+    here = entries(folder, (BEST, *_ENDS, STATE, _RECIPE, _LOGS), "of no training")
     if STATE in here and not resume:
         raise RunConflict(f"{folder} holds a training: go on with it by --resume, or choose another folder with --out")
-    made = [name for name in (BEST, LAST) if name in here]
+    made = [name for name in (BEST, *_ENDS) if name in here]
     if made and not resume:
         raise RunConflict(
             f"{folder} holds {made[0]!r} of a training whose state is gone: choose another folder with --out, or train "

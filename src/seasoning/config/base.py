@@ -196,6 +196,8 @@ def _complaints(error: Mapping[str, Any], kind: type[Spec]) -> list[UnknownName 
         return [UnknownName("setting", each, _beside(location, kind)) for each in _flat(key, error["input"])]
     if error["type"] == "missing":
         return [f"setting {key} is missing"]
+    if error["type"] == "value_error" and isinstance(error["input"], Mapping):
+        return [f"settings of {key}: {message}"]
     return [f"setting {key}={error['input']!r}: {message}"]
 
 

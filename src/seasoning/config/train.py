@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from seasoning.config.base import Count, Fraction, Positive, Seed, Spec, Threats, read_spec, read_toml, resolve
 from seasoning.config.sections import NetworkSection
 from seasoning.errors import BadInput, UnknownName, nearest
+from seasoning.threat import Norm
 
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "asked_recipe",
     "find_recipe",
     "heading",
+    "plan_files",
     "read_recipe_file",
     "recipe_files",
     "recipe_folder",
@@ -25,15 +27,33 @@ __all__ = [
 # A recipe of the wheel lies in the package, one of a clone in the repository's root.
 _FOLDERS = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[3] / "recipes")
 
-# A plan beside recipes, which the demo follows.
-_PLAN = "plan.toml"
+# Plans of searches lie beside recipes: `plan.toml`, which the demo follows, and `plan-….toml`.
+_PLAN = "plan"
 # The source of images that a smoke run makes by itself.
 MADE = "made"
-# What stands for a network in a smoke run: the same kind, as small as it gets.
-_SMALL: dict[str, tuple[str, dict[str, Any]]] = {
-    "wide_resnet": ("wide_resnet", {"depth": 10, "widen": 1}),
-    "preact_resnet18": ("preact_resnet18", {"width": 4}),
-    "resnet_small": ("resnet_small", {"widths": (8, 8, 8)}),
+
+
+class _Small(NamedTuple):
+    """What stands for the networks of a family in a smoke run.
+
+    Args:
+        options: What makes it as small as it gets.
+        architecture: Its name; by default the recipe's own, whose other options it keeps.
+        side: Height and width of its images, where they are others.
+    """
+
+    options: dict[str, Any]
+    architecture: str = ""
+    side: int | None = None
+
+
+# By the beginning of the architecture's name.
+_SMALL = {
+    "wide_resnet": _Small({"depth": 10, "widen": 1}, "wide_resnet"),
+    "preact_resnet18": _Small({"width": 4}, "preact_resnet18"),
+    "resnet_small": _Small({"widths": (8, 8, 8)}, "resnet_small"),
+    "vit_": _Small({"img_size": 32, "patch_size": 8, "embed_dim": 64, "depth": 2, "num_heads": 2}, side=32),
+    "resnet50": _Small({"layers": (1, 1, 1, 1), "channels": (8, 16, 32, 64)}, side=32),
 }
 
 
@@ -47,12 +67,53 @@ class DataSpec(Spec):
     validation: Count = Field(description="Held-out training images, drawn by the hash of their ids.")
     crop: Annotated[int, Field(ge=0)] = Field(default=0, description="Pixels of padding for random crops.")
     flips: bool = Field(default=False, description="Whether half of the images are mirrored.")
+    workers: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Processes that decode and view images; by default as many as processors, at most 16."
+    )
+
+
+class RandAugmentSpec(Spec):
+    """Operations on colours and geometry, drawn for every image; the numbers are those of timm."""
+
+    layers: Count = Field(description="Operations drawn for an image.")
+    magnitude: Annotated[int, Field(ge=0, le=10)] = Field(description="How strong they are, 0 to 10.")
+    probability: Fraction = Field(description="How likely each of those drawn takes place.")
+
+
+class AugmentSpec(Spec):
+    """What becomes of images and labels, beyond the crops and flips of the data section."""
+
+    resized_crop: tuple[Fraction, Fraction] | None = Field(
+        default=None,
+        description="Range of the share of an image that is cut out and brought to the size of data.shape; images in "
+        "files stay on the disk.",
+    )
+    randaugment: RandAugmentSpec | None = None
+    mixup: Annotated[float, Field(ge=0)] = Field(default=0.0, description="Parameter of mixup's Beta distribution.")
+    cutmix: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="That of CutMix; with both, half of the batches are mixed by each."
+    )
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Part of every label that is spread evenly over all classes."
+    )
+
+    @model_validator(mode="after")
+    def _crops_first(self) -> "AugmentSpec":
+        if self.resized_crop is None and self.randaugment is not None:
+            raise ValueError(
+                "randaugment without resized_crop: give the range of the crops, such as [1.0, 1.0] for all"
+            )
+        if self.resized_crop is not None and not 0 < self.resized_crop[0] <= self.resized_crop[1]:
+            raise ValueError(
+                f"resized_crop={self.resized_crop}: expected two rising shares above 0, such as [0.08, 1.0]"
+            )
+        return self
 
 
 class TrainingObjectiveSpec(Spec):
     """The training objective."""
 
-    name: str = Field(description="nominal, adversarial, max, sat, avg, eat or msd.")
+    name: str = Field(description="nominal, adversarial, advprop, max, sat, avg, eat or msd.")
     loss: Literal["ce", "trades"] = Field(default="ce", description="Loss at the attacked images.")
     beta: Positive = Field(default=6.0, description="Weight of the divergence in trades.")
 
@@ -61,6 +122,7 @@ class AttackSpec(Spec):
     """How images are attacked in training and validation."""
 
     steps: Count = Field(description="AutoPGD steps.")
+    steps_by_norm: dict[Norm, Count] = Field(default={}, description="Steps in some norms instead, such as {l1 = 20}.")
     loss: Literal["ce", "kl"] = Field(default="ce", description="Loss that the attack maximizes.")
     batch_norm: Literal["evaluation", "training"] = Field(
         default="evaluation", description="Mode of batch norm while attacking."
@@ -68,22 +130,50 @@ class AttackSpec(Spec):
 
 
 class OptimizerSpec(Spec):
-    """Stochastic gradient descent with momentum."""
+    """The optimizer, its batches, and what it makes of them."""
 
+    name: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd, with momentum, or adamw.")
     rate: Positive = Field(description="Peak learning rate.")
+    rate_images: Count | None = Field(
+        default=None, description="Images in a step that the rate is meant for; it grows in proportion to batch_size."
+    )
     batch_size: Count = Field(description="Images in a step.")
-    momentum: Fraction = Field(description="Momentum of stochastic gradient descent, at least 0 and below 1.")
-    nesterov: bool = Field(default=False, description="Whether momentum is Nesterov's.")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(description="Weight decay of all parameters.")
+    momentum: Fraction | None = Field(default=None, description="Of sgd: momentum, at least 0 and below 1.")
+    nesterov: bool = Field(default=False, description="Of sgd: whether momentum is Nesterov's.")
+    betas: tuple[Fraction, Fraction] | None = Field(
+        default=None, description="Of adamw: decay of the averages of gradients and of their squares, below 1."
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = Field(description="Weight decay.")
+    spare_norms: bool = Field(
+        default=False, description="Whether norms, biases and position embeddings are spared the weight decay."
+    )
     clip: Positive | None = Field(
         default=None, description="Largest norm of the gradient; longer ones are clipped to it."
     )
     accumulate: Count = Field(default=1, description="Parts that a batch is split into, to save memory.")
     precision: Literal["full", "bf16"] = Field(default="full", description="bf16 trains in mixed precision.")
     ema: Positive | None = Field(default=None, description="Decay of an exponential moving average of the parameters.")
-    ingredient: Literal["raw", "ema"] = Field(
-        default="raw", description="Parameters that are validated and written: raw, or their moving average."
+    ingredient: Literal["raw", "ema"] | None = Field(
+        default=None,
+        description="Parameters that are validated and written: raw, or their moving average, ema; by default the "
+        "average where there is one that has left its start behind.",
     )
+
+    @model_validator(mode="after")
+    def _has_its_own(self) -> "OptimizerSpec":
+        own, others = (("betas",), ("momentum", "nesterov")) if self.name == "adamw" else (("momentum",), ("betas",))
+        for key in own:
+            if getattr(self, key) is None:
+                raise ValueError(f"{key} is missing, which name={self.name!r} wants")
+        for key in others:
+            if getattr(self, key):
+                raise ValueError(f"{key}={getattr(self, key)!r} with name={self.name!r}: leave it out")
+        return self
+
+    @property
+    def peak(self) -> float:
+        """The peak learning rate at this batch size."""
+        return self.rate if self.rate_images is None else self.rate * self.batch_size / self.rate_images
 
 
 class StageSpec(Spec):
@@ -116,6 +206,7 @@ class RecipeSpec(Spec):
     smoke: bool = Field(default=False, description="Whether it only tries the machinery.")
     network: NetworkSection
     data: DataSpec
+    augment: AugmentSpec = AugmentSpec()
     objective: TrainingObjectiveSpec
     attack: AttackSpec | None = None
     optimizer: OptimizerSpec
@@ -128,6 +219,14 @@ class RecipeSpec(Spec):
             raise ValueError(
                 f"schedule.epochs={self.schedule.epochs}, and its stages have "
                 f"{' + '.join(str(stage.epochs) for stage in stages)} epochs: expected their sum"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_kind_of_crop(self) -> "RecipeSpec":
+        if self.data.crop and self.augment.resized_crop is not None:
+            raise ValueError(
+                f"data.crop={self.data.crop} and augment.resized_crop={self.augment.resized_crop}: choose one of them"
             )
         return self
 
@@ -147,15 +246,30 @@ class RecipeSpec(Spec):
         scale = epochs / self.schedule.epochs
         milestones = tuple(max(1, round(milestone * scale)) for milestone in self.schedule.milestones)
         schedule = self.schedule.model_copy(update={"epochs": epochs, "milestones": milestones, "stages": stages})
-        kind = next((name for name in _SMALL if self.network.architecture.startswith(name)), "resnet_small")
-        architecture, options = _SMALL[kind]
-        network = self.network.model_copy(update={"architecture": architecture, "options": options})
-        attack = self.attack and self.attack.model_copy(update={"steps": min(self.attack.steps, 2)})
+        network, data = self._small()
+        attack = self.attack and self.attack.model_copy(
+            update={
+                "steps": min(self.attack.steps, 2),
+                "steps_by_norm": {norm: min(steps, 2) for norm, steps in self.attack.steps_by_norm.items()},
+            }
+        )
         optimizer = self.optimizer.model_copy(update={"batch_size": 16 * min(self.optimizer.accumulate, 2)})
         optimizer = optimizer.model_copy(update={"accumulate": min(self.optimizer.accumulate, 2)})
-        data = self.data.model_copy(update={"source": MADE, "validation": 16})
         changes = {"network": network, "attack": attack, "optimizer": optimizer, "schedule": schedule, "data": data}
         return self.model_copy(update={"smoke": True, **changes})
+
+    def _small(self) -> tuple[NetworkSection, DataSpec]:
+        """The smallest network of the same family, and made images for it."""
+        network = self.network
+        known = (name for name in _SMALL if network.architecture.startswith(name))
+        small = _SMALL[next(known, "resnet_small")]
+        changes: dict[str, Any] = {"options": {**network.options, **small.options}}
+        if small.architecture:
+            changes = {"architecture": small.architecture, "options": small.options}
+        channels, *sides = self.data.shape
+        shape = (channels, *(sides if small.side is None else (small.side, small.side)))
+        data = self.data.model_copy(update={"source": MADE, "validation": 16, "shape": shape})
+        return network.model_copy(update=changes), data
 
 
 def recipe_folder() -> Path:
@@ -172,11 +286,20 @@ def recipe_folder() -> Path:
 
 def recipe_files() -> dict[str, Path]:
     """The recipes that come with the package, by names such as `"cifar10/linf-scratch"`; plans are none."""
+    return _files(plans=False)
+
+
+def plan_files() -> dict[str, Path]:
+    """The plans of searches that come with the package, by names such as `"digits/plan"`."""
+    return _files(plans=True)
+
+
+def _files(*, plans: bool) -> dict[str, Path]:
     root = recipe_folder()
     return {
         path.relative_to(root).with_suffix("").as_posix(): path
         for path in sorted(root.rglob("*.toml"))
-        if path.name != _PLAN
+        if (path.stem.partition("-")[0] == _PLAN) == plans
     }
 
 

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
@@ -73,8 +73,8 @@ class Decoded(NamedTuple):
     problems: list[tuple[int, str]]
 
 
-def decode(file: ImageFile, view: View | None) -> Tensor:
-    """One image, `(3, H, W)` uint8.
+def decode(file: ImageFile, view: Callable[[Image.Image], Tensor] | None) -> Tensor:
+    """One image, `(3, H, W)` uint8, in a view or at its size.
 
     Raises:
         BadInput: it is no image, cut off, or of a kind that has no 8-bit counterpart.

@@ -8,9 +8,10 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import torch
+from torch import Tensor
 
 from seasoning.data.reading import read_samples
 from seasoning.data.recognise import find_set
@@ -99,7 +100,7 @@ def held_out(name: str, used: Sequence[Used]) -> Samples:
     return split_samples(samples, {"used": most, "held out": len(samples) - most})["held out"]
 
 
-def drawing_order(samples: Samples) -> list[int]:
+def drawing_order(samples: "Drawable") -> list[int]:
     """Ids of a data set in the order in which its parts are filled."""
     return sorted(samples.ids.tolist(), key=lambda each: hashlib.sha256(f"{samples.name}/{each}".encode()).digest())
 
@@ -129,7 +130,21 @@ def load_source(name: str, *, split: str = "test", carried: Sequence[str] | None
     return read_samples(listing)
 
 
-def split_samples(samples: Samples, sizes: Mapping[str, int]) -> dict[str, Samples]:
+class Drawable(Protocol):
+    """Labelled images that parts can be drawn of, in memory or on a disk."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ids(self) -> Tensor: ...
+    def __len__(self) -> int: ...
+    def take(self, rows: Tensor, name: str) -> Self: ...
+
+
+S = TypeVar("S", bound=Drawable)
+
+
+def split_samples(samples: S, sizes: Mapping[str, int]) -> dict[str, S]:
     """Disjoint parts of a data set, the same on every machine.
 
     Args:

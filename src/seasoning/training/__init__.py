@@ -9,6 +9,7 @@ from seasoning.training.objectives import (
     Outer,
     TrainingObjective,
     adversarial,
+    advprop,
     average,
     eat,
     make_objective,
@@ -17,7 +18,7 @@ from seasoning.training.objectives import (
     nominal,
     sat,
 )
-from seasoning.training.optimization import Settings, cosine_rate, require_images
+from seasoning.training.optimization import Settings, cosine_rate, require_images, require_parts
 from seasoning.training.progress import TrainingProgress
 from seasoning.training.validation import Scores, validator
 
@@ -34,6 +35,7 @@ __all__ = [
     "TrainingObjective",
     "TrainingProgress",
     "adversarial",
+    "advprop",
     "average",
     "cosine_rate",
     "eat",
@@ -43,6 +45,7 @@ __all__ = [
     "multi_steepest",
     "nominal",
     "require_images",
+    "require_parts",
     "sat",
     "train",
     "validator",

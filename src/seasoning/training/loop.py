@@ -1,10 +1,10 @@
 """The training loop, on accelerate: one objective for each epoch, the best checkpoint by validation, resumable.
 
-Order, crops and attacks of a step derive from `(seed, epoch, step)` alone, and whatever else is carried from step to
-step is in the state, so a training that was cut off anywhere ends with the same bits as one that was not.
+Whatever is drawn in a step derives from `(seed, epoch, step)` and the place of an image in the batch alone, and what is
+carried from step to step is in the state: a training that was cut off anywhere ends with the same bits as one that was
+not. Several processes take a batch together as one would, see `distributed`.
 """
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,14 +18,26 @@ from accelerate import Accelerator
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from seasoning.data.photographs import Photographs
 from seasoning.data.samples import Samples
 from seasoning.errors import BadInput, SeasoningError, Stopped
 from seasoning.models import PixelClassifier
-from seasoning.noise import derived_seed, epoch_seed
-from seasoning.training.accelerator import accelerator_for, seeded, tracked
-from seasoning.training.augment import crop_and_flip
-from seasoning.training.objectives import BatchLoss, OneOf, TrainingObjective
-from seasoning.training.optimization import Settings, batch_sizes, rate_fraction, require_images
+from seasoning.noise import epoch_seed
+from seasoning.training.accelerator import accelerator_for, prepared, seeded, tracked
+from seasoning.training.distributed import any_of, require_same, surviving
+from seasoning.training.feed import Part, feed
+from seasoning.training.memory import fits
+from seasoning.training.objectives import OneOf, TrainingObjective
+from seasoning.training.optimization import (
+    Settings,
+    batch_sizes,
+    make_optimizer,
+    rate_fraction,
+    require_images,
+    require_parts,
+    set_options,
+)
+from seasoning.training.passes import Passes
 from seasoning.training.progress import Clock, TrainingProgress
 from seasoning.training.resume import read_state, write_state
 from seasoning.training.validation import Scores
@@ -33,27 +45,32 @@ from seasoning.training.validation import Scores
 
 __all__ = ["Trained", "train"]
 
-# The seeds of a step's parts are those of index 0, 1, …; crops have one of their own.
-_CROPS = -2
 _STEP_SEEDS = (1 << 62) - 1
-_ONE_VALUE = "more than 1 value per channel"
-_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 State = dict[str, Tensor]
 
 
 class Trained(NamedTuple):
-    """Parameters of the best validation score and their epoch (from 0), all epochs' scores, and the last parameters."""
+    """What a training came to.
+
+    Args:
+        state: Parameters of the best validation score: raw or averaged, as the settings say.
+        epoch: Their epoch, from 0.
+        scores: Of all epochs.
+        last: Such parameters of the last epoch.
+        other: The others of the last epoch, raw or averaged; `None` where there is no average.
+    """
 
     state: State
     epoch: int
     scores: list[Scores]
     last: State
+    other: State | None = None
 
 
 def train(
     model: PixelClassifier,
-    samples: Samples,
+    samples: Samples | Photographs,
     objectives: Sequence[TrainingObjective],
     validate: Callable[[nn.Module], Scores],
     settings: Settings,
@@ -73,14 +90,14 @@ def train(
     trackers: Sequence[str] = (),
     logs: Path | None = None,
 ) -> Trained:
-    """Train by SGD with momentum and return the checkpoint that validates best.
+    """Train and return the checkpoint that validates best.
 
     Args:
         model: Its network is trained, in place.
-        samples: Training images.
+        samples: Training images, in memory or on a disk.
         objectives: One for each epoch.
         validate: Scores of a model, asked after each epoch; the higher the better, later epochs win ties.
-        settings: Batches, rates and what goes with them.
+        settings: The optimizer, batches, rates and what goes with them.
         seed: Seed of orders, crops and attacks.
         resume: Where the state is kept; if it is there, training goes on from it.
         identity: What the state belongs to; one of another identity is refused.
@@ -97,17 +114,21 @@ def train(
         logs: The folder that trackers may write to.
 
     Raises:
-        SeasoningError: the loss or the gradient became NaN or infinite; the last saved state is kept.
+        SeasoningError: the loss or the gradient became NaN or infinite, or another process of the training ended; the
+            last saved state is kept.
         Stopped: it was asked to stop.
-        BadInput: no epochs, a batch larger than the data set or the memory, or a state that is damaged, belongs to
-            another training, or is further than the epochs asked for.
+        BadInput: no epochs, a batch that its parts do not divide or that is larger than the data set or the memory, a
+            state that is damaged, belongs to another training, or is further than the epochs asked for, or processes
+            that are not at the same training.
     """
     if not objectives:
         raise BadInput("no objectives: give one for each epoch")
     require_images(settings, len(samples))
     accelerator = accelerator_for(settings.precision, device, trackers, logs)
+    require_parts(settings, accelerator.num_processes)
     run = _Run(model, samples, objectives, settings, seed, accelerator, resume, dict(identity or {}))
-    with tracked(accelerator, trackers), seeded(accelerator.device, seed):
+    together = surviving(accelerator.num_processes, run.kept)
+    with tracked(accelerator, trackers), seeded(accelerator.device, seed), together:
         run.restore(accept_changes, fixed)
         on_start()
         for epoch, scores in enumerate(run.progress.scores):
@@ -143,7 +164,7 @@ class _Run:
     def __init__(
         self,
         model: PixelClassifier,
-        samples: Samples,
+        samples: Samples | Photographs,
         objectives: Sequence[TrainingObjective],
         settings: Settings,
         seed: int,
@@ -154,12 +175,10 @@ class _Run:
         self._samples, self._objectives, self._settings, self._seed = samples, objectives, settings, seed
         self._accelerator, self._path, self._identity = accelerator, path, identity
         self._plain, self._network = model.to(accelerator.device), model.network
-        optimizer = torch.optim.SGD(model.network.parameters(), lr=settings.rate)
         self._average = None if settings.ema is None else ModelEmaV3(model.network, decay=settings.ema)
-        # Accelerate changes how a model is called: that of the caller stays as it is, and shares its network.
-        self._model: nn.Module = accelerator.prepare_model(copy.copy(model))
-        self._optimizer = accelerator.prepare_optimizer(optimizer)
-        self._set_up_optimizer()
+        self._model = prepared(accelerator, model)
+        self._passes = Passes(accelerator, self._model, samples, settings)
+        self._optimizer = accelerator.prepare_optimizer(make_optimizer(self._network, settings))
         self._best: State = {}
         self._sizes = batch_sizes(len(samples), settings.batch_size)
         self._per_epoch = len(self._sizes)
@@ -170,9 +189,13 @@ class _Run:
 
     def restore(self, accept_changes: bool, fixed: Sequence[str]) -> None:
         """Take over the state that is kept, if there is one."""
-        if self._path is None or not self._path.exists():
+        content: dict[str, Any] = {}
+        if self._path is not None and self._path.exists():
+            content = read_state(self._path, self._identity, accept_changes=accept_changes, fixed=fixed)
+        at = {name: content.get("progress", {}).get(name) for name in ("epoch", "step")}
+        require_same(self._accelerator, {**self._identity, "state": at})
+        if not content:
             return
-        content = read_state(self._path, self._identity, accept_changes=accept_changes, fixed=fixed)
         progress, asked = content["progress"], len(self._objectives)
         if (begun := progress["epoch"] + (progress["step"] > 0)) > asked:
             raise BadInput(
@@ -180,12 +203,17 @@ class _Run:
                 "another folder"
             )
         try:
+            kept, own = (
+                each["param_groups"][0].keys() for each in (content["optimizer"], self._optimizer.state_dict())
+            )
+            if kept != own:
+                raise ValueError(f"it has no {min(own - kept, default=min(kept ^ own))}")
             self._network.load_state_dict(content["network"])
             self._optimizer.load_state_dict(content["optimizer"])
             if self._average is not None:
                 self._average.module.load_state_dict(content["average"] or content["network"])
             # Its settings may have changed since, and loading put the old ones back.
-            self._set_up_optimizer()
+            set_options(self._optimizer, make_optimizer(self._network, self._settings))
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0].rstrip(":")  # torch goes on with every name
             raise BadInput(
@@ -194,22 +222,14 @@ class _Run:
         scores = [Scores(*each) for each in progress.pop("scores")]
         self.progress, self._best = _Progress(**progress, scores=scores), content["best"]
         self._kept_at = self.progress.epoch, self.progress.step
-        torch.set_rng_state(content["random"]["cpu"])
-        if self._accelerator.device.type == "cuda" and content["random"]["cuda"] is not None:
-            torch.cuda.set_rng_state(content["random"]["cuda"], self._accelerator.device)
-
-    def _set_up_optimizer(self) -> None:
-        for group in self._optimizer.param_groups:
-            group |= {name: getattr(self._settings, name) for name in ("momentum", "weight_decay", "nesterov")}
 
     def save(self) -> None:
-        """Write the state, where there is a place for it."""
+        """Write the state, where there is a place for it; of several processes the first does."""
         self._saved = time.monotonic()
-        if self._path is None:
+        if self._path is None or not self._accelerator.is_main_process:
             return
         progress = {name: getattr(self.progress, name) for name in _Progress.__slots__}
         progress["scores"] = [tuple(each) for each in self.progress.scores]
-        on_gpu = self._accelerator.device.type == "cuda"
         content = {
             "identity": self._identity,
             "progress": progress,
@@ -217,10 +237,6 @@ class _Run:
             "optimizer": self._optimizer.state_dict(),
             "average": None if self._average is None else self._average.module.state_dict(),
             "best": self._best,
-            "random": {
-                "cpu": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state(self._accelerator.device) if on_gpu else None,
-            },
         }
         write_state(self._path, content)
         self._kept_at = self.progress.epoch, self.progress.step
@@ -231,25 +247,36 @@ class _Run:
             self.save()
 
     def stop_if(self, stop: Callable[[], bool]) -> None:
-        """Write the state and end, if asked to."""
-        if stop():
+        """Write the state and end, if this or another process was asked to."""
+        if any_of(self._accelerator, stop()):
             self.save()
-            raise Stopped(f"stopped in epoch {min(self.progress.epoch + 1, len(self._objectives))}: {self._kept()}")
+            raise Stopped(f"stopped in epoch {min(self.progress.epoch + 1, len(self._objectives))}: {self.kept()}")
 
     def steps(self) -> Iterator[None]:
         """Take the steps that the epoch lacks, one at a time."""
         progress = self.progress
-        generator = torch.Generator().manual_seed(epoch_seed(self._seed, progress.epoch))
+        drawn_from = epoch_seed(self._seed, progress.epoch)
+        generator = torch.Generator().manual_seed(drawn_from)
         batches = torch.randperm(len(self._samples), generator=generator).split(self._sizes)
         seeds = [int(torch.randint(_STEP_SEEDS, (1,), generator=generator)) for _ in batches]
+        steps = list(map(self._passes.parts, batches, seeds))[progress.step :]
+        pinned = self._accelerator.device.type == "cuda"
+        images = feed(
+            self._samples, [part for parts in steps for part in parts], self._settings, drawn_from, pinned=pinned
+        )
         self._model.train()
-        for number in range(progress.step, len(batches)):
+        for number, parts in enumerate(steps, progress.step):
             begun = time.monotonic()
-            self._step(number, batches[number], seeds[number])
+            objective = self._objectives[progress.epoch]
+            if isinstance(objective, OneOf):
+                objective = objective.draw(seeds[number], progress.objective)  # once, for all parts
+            self._step(number, len(batches[number]), objective, parts, images)
             self._clock.stepped(time.monotonic() - begun, len(batches[number]))
             yield
 
-    def _step(self, number: int, rows: Tensor, seed: int) -> None:
+    def _step(
+        self, number: int, size: int, objective: TrainingObjective, parts: Sequence[Part], images: Iterator[Tensor]
+    ) -> None:
         settings, progress = self._settings, self.progress
         fraction = rate_fraction(
             settings, progress.epoch * self._per_epoch + number, self._per_epoch, len(self._objectives)
@@ -257,42 +284,22 @@ class _Run:
         for group in self._optimizer.param_groups:
             group["lr"] = settings.rate * fraction
         self._optimizer.zero_grad(set_to_none=True)
-        lost, right = 0.0, 0
-        objective = self._objectives[progress.epoch]
-        if isinstance(objective, OneOf):
-            objective = objective.draw(seed, progress.objective)  # once, for all parts
-        parts = rows.split(batch_sizes(len(rows), math.ceil(len(rows) / settings.accumulate)))
-        for index, part in enumerate(parts):
-            with self._fits():
-                found = self._batch_loss(objective, part, derived_seed(seed, index))
-                value = float(found.loss.detach())
-                self._require_finite("loss", value, number)
-                self._accelerator.backward(found.loss * (len(part) / len(rows)))
-            lost, right = lost + value * len(part), right + int(found.right.sum())
-            progress.objective = dict(found.state)
+        lost, right, progress.objective = self._passes.take(objective, parts, images, progress.objective)
+        self._require_finite("loss", lost, number)
         # One norm for all parameters; without a limit it is only looked at.
         length = nn.utils.clip_grad_norm_(self._network.parameters(), settings.clip or math.inf)
         self._require_finite("gradient", float(length), number)
         self._optimizer.step()
         if self._average is not None:
             self._average.update(self._network)
-        progress.step, progress.seen = number + 1, progress.seen + len(rows)
+        progress.step, progress.seen = number + 1, progress.seen + size
         progress.lost, progress.right = progress.lost + lost, progress.right + right
         values = {
-            "train/loss": lost / len(rows),
-            "train/right": right / len(rows),
+            "train/loss": lost / size,
+            "train/right": right / size,
             "train/rate": settings.rate * fraction,
         }
         self._log(values)
-
-    def _batch_loss(self, objective: TrainingObjective, rows: Tensor, seed: int) -> BatchLoss:
-        x, y = self._samples.images(rows), self._samples.y[rows]
-        if self._settings.crop or self._settings.flips:
-            generator = torch.Generator().manual_seed(derived_seed(seed, _CROPS))
-            x = crop_and_flip(x, self._settings.crop, self._settings.flips, generator)
-        device = self._accelerator.device
-        x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
-        return objective(self._model, x, y, seed=seed, state=self.progress.objective)
 
     def validate(self, validate: Callable[[nn.Module], Scores], on_best: Callable[[State, int], None]) -> Scores:
         """Score the epoch that ends, and keep its parameters if none before were better; the state is written twice."""
@@ -300,7 +307,7 @@ class _Run:
         self.save()
         begun, progress = time.monotonic(), self.progress
         self._model.eval()
-        with self._measured() as measured, self._fits():
+        with self._measured() as measured, fits(self._settings, self._accelerator.device):
             scores = validate(measured)
             # Later epochs win ties: they have seen more of the schedule.
             if not progress.scores or scores.chosen >= max(each.chosen for each in progress.scores):
@@ -342,18 +349,22 @@ class _Run:
 
     def finished(self) -> Trained:
         """What the training came to."""
-        with self._measured() as measured:
-            last = _copied(measured.network)
-        return Trained(self._best, self.progress.best_epoch, self.progress.scores, last)
+        kept = {"raw": self._network} | ({} if self._average is None else {"ema": self._average.module})
+        last = _copied(kept.pop(self._settings.ingredient))
+        others = [_copied(network) for network in kept.values()]
+        return Trained(self._best, self.progress.best_epoch, self.progress.scores, last, *others)
 
     def _log(self, values: Mapping[str, float]) -> None:
         if self._accelerator.trackers:
             progress = self.progress
             self._accelerator.log(dict(values), step=progress.epoch * self._per_epoch + progress.step)
 
-    def _kept(self) -> str:
+    def kept(self) -> str:
+        """What is on the disk, in words."""
         if self._path is None:
             return "no state is kept"
+        if not self._accelerator.is_main_process:  # which alone knows what it wrote
+            return f"{self._path} holds the last saved state, if there is one"
         if self._kept_at is None:
             return f"there is no state in {self._path} yet"
         return f"{self._path} holds the last saved state, epoch {self._kept_at[0] + 1}, step {self._kept_at[1]}"
@@ -362,31 +373,8 @@ class _Run:
         if not math.isfinite(value):
             raise SeasoningError(
                 f"the {what} became {value} in epoch {self.progress.epoch + 1}, step {number + 1}: "
-                f"lower the learning rate or the radius of the threat; {self._kept()}"
+                f"lower the learning rate or the radius of the threat; {self.kept()}"
             )
-
-    @contextmanager
-    def _fits(self) -> Iterator[None]:
-        """Say what to set where a batch is too large for the memory, or too small for batch norm."""
-        try:
-            yield
-        except ValueError as error:
-            if _ONE_VALUE not in str(error):
-                raise
-            raise BadInput(
-                f"a batch of {self._settings.batch_size} images in {self._settings.accumulate} parts leaves batch norm "
-                "a single value to take a variance of: set accumulate lower or batch_size higher"
-            ) from error
-        except (RuntimeError, MemoryError) as error:
-            if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
-                raise
-            settings, device = self._settings, self._accelerator.device
-            parts = 2 * settings.accumulate
-            raise BadInput(
-                f"a batch of {settings.batch_size} images in {settings.accumulate} parts does not fit into the memory "
-                f"of {device}: set accumulate={parts}, which takes the same batch in {parts} parts, or a smaller "
-                "batch_size"
-            ) from error
 
 
 def _copied(network: nn.Module) -> State:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seasoning.geometry import BALLS, per_sample, sparse_direction
 from seasoning.losses import cross_entropy
+from seasoning.noise import row_noise
 from seasoning.threat import Threat
 
 
@@ -14,7 +15,7 @@ __all__ = ["multi_steepest"]
 
 # All steps together reach so many radii far, as the paper's 50 steps on CIFAR-10 do (0.05 * 50 / 0.5 for l_2).
 _REACH = 5.0
-# An l_1 step moves between so many entries, drawn anew for every step; the paper's numbers.
+# An l_1 step moves between so many entries, drawn anew for every image and step; the paper's numbers.
 _FEWEST, _MOST = 5, 20
 
 
@@ -37,13 +38,14 @@ def multi_steepest(
     Source: Maini, Wong & Kolter 2020, *Adversarial robustness against the union of multiple perturbation models*,
     Algorithm 1, and its settings for CIFAR-10, with step sizes for the number of steps that is given.
     """
-    generator = torch.Generator().manual_seed(seed)
+    draws = row_noise(range(len(x)), (steps,), kind="uniform", seed=seed, dtype=x.dtype, device=x.device)
+    counts = (_FEWEST + (draws + 1) / 2 * (_MOST + 1 - _FEWEST)).floor().clamp_max(_MOST)
     point, best = x.detach(), x.detach()
     highest = x.new_full((len(x),), -torch.inf)
-    for _ in range(steps):
+    for count in counts.unbind(1):
         gradient = _gradient(model, point, y)
         with torch.no_grad():
-            tried = [_moved(point, x, gradient, threat, _REACH / steps, generator) for threat in threats]
+            tried = [_moved(point, x, gradient, threat, _REACH / steps, count) for threat in threats]
             losses = torch.stack([cross_entropy(model(each).to(x.dtype), y) for each in tried])
             chosen = losses.argmax(0)
             point = torch.stack(tried)[chosen, torch.arange(len(x), device=x.device)]
@@ -60,16 +62,15 @@ def _gradient(model: nn.Module, point: Tensor, y: Tensor) -> Tensor:
     return torch.nan_to_num(gradient, nan=0.0)
 
 
-def _moved(
-    point: Tensor, center: Tensor, gradient: Tensor, threat: Threat, fraction: float, generator: torch.Generator
-) -> Tensor:
-    """One step of a fraction of the radius along the steepest direction of the norm, landed in the threat's ball."""
+def _moved(point: Tensor, center: Tensor, gradient: Tensor, threat: Threat, fraction: float, count: Tensor) -> Tensor:
+    """One step of a fraction of the radius along the steepest direction of the norm, landed in the threat's ball.
+
+    Under l_1 it moves `count` entries of each image, `(B,)`.
+    """
     ball, eps = BALLS[threat.norm], center.new_full((len(center),), threat.eps)
     if threat.norm == "l1":
-        count = int(torch.randint(_FEWEST, _MOST + 1, (1,), generator=generator))
         blocked = ((point <= 0) & (gradient < 0)) | ((point >= 1) & (gradient > 0))
-        entries = center[0].numel()
-        density = center.new_full((len(center),), min(count, entries) / entries)
+        density = (count / center[0].numel()).clamp_max(1)
         direction = sparse_direction(gradient.masked_fill(blocked, 0), density)
     else:
         direction = ball.direction(gradient)

@@ -1,6 +1,7 @@
 """What training lowers: a mean loss on one batch, as a function of the model.
 
-For one threat: `adversarial`. For several: MAX, SAT, AVG, E-AT and MSD, which differ in the images that they train on.
+For one threat: `adversarial`, and `advprop`, which is after clean accuracy. For several: MAX, SAT, AVG, E-AT and MSD,
+which differ in the images that they train on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +13,17 @@ from torch.nn import functional
 
 from seasoning import losses
 from seasoning.errors import BadInput, UnknownName
-from seasoning.noise import derived_seed
+from seasoning.models.split_norm import auxiliary_branch
+from seasoning.noise import derived_seed, use_seed
 from seasoning.threat import Threat
-from seasoning.training.attack import TrainingAttack, attack_batch, attack_mode, require_steps
+from seasoning.training.attack import (
+    TrainingAttack,
+    attack_batch,
+    attack_mode,
+    attack_to_random_classes,
+    require_steps,
+    unwrapped,
+)
 from seasoning.training.msd import multi_steepest
 
 
@@ -25,6 +34,7 @@ __all__ = [
     "Outer",
     "TrainingObjective",
     "adversarial",
+    "advprop",
     "average",
     "eat",
     "make_objective",
@@ -43,7 +53,7 @@ class BatchLoss(NamedTuple):
     Args:
         loss: Mean loss, with its graph.
         right: Which of the images trained on were classified correctly, `(B,)`; under AVG in all their versions.
-        state: What the objective carries to the next batch, and into a checkpoint: numbers by name.
+        state: What the objective carries to the next batch, and into a checkpoint: sums over images, by name.
     """
 
     loss: Tensor
@@ -55,8 +65,16 @@ class TrainingObjective(Protocol):
     """What training minimizes, batch by batch."""
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
-        """Loss at images `(B, C, H, W)` in [0, 1] with classes `(B,)`; `seed` is that of this step."""
+        """Loss at images `(B, C, H, W)` in [0, 1]; `seed` is that of this step.
+
+        Labels are classes `(B,)` or, smoothed or mixed, `(B, K)`.
+        """
         ...
+
+
+def _hits(logits: Tensor, y: Tensor) -> Tensor:
+    """Which predictions are right, `(B,)`; under soft labels, the class that an image has most of."""
+    return logits.detach().argmax(1) == (y if y.dim() == 1 else y.argmax(1))
 
 
 class Outer(NamedTuple):
@@ -78,10 +96,10 @@ class Outer(NamedTuple):
         """Mean loss of a batch, and which attacked images are classified correctly."""
         if self.name == "ce":
             logits = model(attacked)
-            return BatchLoss(functional.cross_entropy(logits, y), logits.detach().argmax(1) == y)
+            return BatchLoss(functional.cross_entropy(logits, y), _hits(logits, y))
         clean, logits = model(x), model(attacked)
         apart = losses.kl_divergence(logits, clean).mean()
-        return BatchLoss(functional.cross_entropy(clean, y) + self.beta * apart, logits.detach().argmax(1) == y)
+        return BatchLoss(functional.cross_entropy(clean, y) + self.beta * apart, _hits(logits, y))
 
 
 _ATTACK, _OUTER = TrainingAttack(), Outer()
@@ -112,7 +130,7 @@ def nominal() -> TrainingObjective:
 
     def batch_loss(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
         logits = model(x)
-        return BatchLoss(functional.cross_entropy(logits, y), logits.detach().argmax(1) == y)
+        return BatchLoss(functional.cross_entropy(logits, y), _hits(logits, y))
 
     return batch_loss
 
@@ -131,6 +149,36 @@ def adversarial(threat: Threat, attack: TrainingAttack = _ATTACK, outer: Outer =
     return batch_loss
 
 
+def advprop(threat: Threat, attack: TrainingAttack = _ATTACK) -> TrainingObjective:
+    """AdvProp: cross-entropy at the clean images through the main branch, plus that at attacked ones through the other.
+
+    The network has both, see `split_norms`. Images are attacked towards random wrong classes, in the branch that is
+    trained on them; everything but normalization is shared. It is right where both are.
+
+    Raises:
+        BadInput: an attack of no steps, or on another loss than the cross-entropy to those classes.
+
+    Source: Xie et al. 2020, *Adversarial examples improve image recognition*, equation 3 and Algorithm 1.
+    """
+    require_steps(attack)
+    if attack.loss != "ce":
+        raise BadInput(
+            f"objective 'advprop' with attack loss {attack.loss!r}: it goes towards random classes, use 'ce'"
+        )
+
+    def batch_loss(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
+        clean = model(x)
+        labels = y if y.dim() == 2 else functional.one_hot(y, clean.shape[1]).to(x.dtype)
+        with auxiliary_branch(model):
+            logits = model(attack_to_random_classes(model, x, labels, threat, attack, seed))
+        loss = functional.cross_entropy(clean, y) + functional.cross_entropy(logits, y)
+        return BatchLoss(
+            loss, torch.stack([each.detach().argmax(1) == labels.argmax(1) for each in (clean, logits)]).all(0)
+        )
+
+    return batch_loss
+
+
 def maximum(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Outer = _OUTER) -> TrainingObjective:
     """MAX: every sample is trained on under the threat that gives it the highest loss.
 
@@ -144,7 +192,7 @@ def maximum(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: 
 
     def batch_loss(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
         found = [
-            attack_batch(model, x, y, threat, attack, derived_seed(seed, index)) for index, threat in enumerate(threats)
+            attack_batch(model, x, y, threat, attack, use_seed(seed, index)) for index, threat in enumerate(threats)
         ]
         losses_found = [each.loss for each in found]
         if not same:
@@ -166,7 +214,7 @@ def average(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: 
     def batch_loss(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
         parts = []
         for index, threat in enumerate(threats):
-            attacked = attack_batch(model, x, y, threat, attack, derived_seed(seed, index)).x_adv
+            attacked = attack_batch(model, x, y, threat, attack, use_seed(seed, index)).x_adv
             parts.append(outer(model, x, attacked, y))
         loss = torch.stack([part.loss for part in parts]).mean()
         return BatchLoss(loss, torch.stack([part.right for part in parts]).all(0))
@@ -226,10 +274,15 @@ def msd(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: Oute
     _require_several("msd", threats, attack)
     if attack.loss != "ce":
         raise BadInput(f"objective 'msd' with attack loss {attack.loss!r}: it starts at the clean image, use 'ce'")
+    if attack.steps_by_norm:
+        raise BadInput(
+            "objective 'msd' with steps_by_norm: its one attack takes a step of every norm at a time; leave them out"
+        )
 
     def batch_loss(model: nn.Module, x: Tensor, y: Tensor, *, seed: int, state: Mapping[str, float]) -> BatchLoss:
-        with attack_mode(model, attack.batch_norm):
-            attacked = multi_steepest(model, x, y, threats, steps=attack.steps, seed=seed)
+        bare = unwrapped(model)
+        with attack_mode(bare, attack.batch_norm):
+            attacked = multi_steepest(bare, x, y, threats, steps=attack.steps, seed=seed)
         return outer(model, x, attacked, y)
 
     return batch_loss
@@ -248,13 +301,14 @@ OBJECTIVES: dict[str, Callable[[Sequence[Threat], TrainingAttack, Outer], Traini
 def make_objective(
     name: str, threats: Sequence[Threat], attack: TrainingAttack | None = None, outer: Outer = _OUTER
 ) -> TrainingObjective:
-    """The objective of a name: `"nominal"`, `"adversarial"` or a key of `OBJECTIVES`.
+    """The objective of a name: `"nominal"`, `"adversarial"`, `"advprop"` or a key of `OBJECTIVES`.
 
     Raises:
         UnknownName: there is no such objective.
-        BadInput: threats without an attack, an attack without threats, or too few or too many threats.
+        BadInput: threats without an attack, an attack without threats, too few or too many threats, or a loss at the
+            attacked images that the objective does not take.
     """
-    names = ("nominal", "adversarial", *OBJECTIVES)
+    names = ("nominal", "adversarial", "advprop", *OBJECTIVES)
     if name not in names:
         raise UnknownName("objective", name, names)
     if name == "nominal":
@@ -264,11 +318,15 @@ def make_objective(
         return nominal()
     if attack is None:
         raise BadInput(f"objective {name!r} under {', '.join(map(str, threats))} without an attack: give its steps")
-    if name == "adversarial":
+    if name in ("adversarial", "advprop"):
         if len(threats) != 1:
             several = f"{len(threats)} threats: give one, or choose one of {', '.join(OBJECTIVES)}"
-            raise BadInput(f"objective 'adversarial' with {several}")
-        return adversarial(threats[0], attack, outer)
+            raise BadInput(f"objective {name!r} with {several}")
+        if name == "adversarial":
+            return adversarial(threats[0], attack, outer)
+        if outer.name != "ce":
+            raise BadInput(f"objective 'advprop' with loss {outer.name!r}: it lowers two cross-entropies, use 'ce'")
+        return advprop(threats[0], attack)
     return OBJECTIVES[name](threats, attack, outer)
 
 
@@ -287,6 +345,7 @@ def _draw(seed: int, weights: Sequence[float]) -> int:
 
 def _losses(model: nn.Module, x: Tensor, attacked: Tensor, y: Tensor, attack: TrainingAttack, outer: Outer) -> Tensor:
     """The loss trained on, sample by sample, in the mode of the attack, `(B,)`."""
+    model = unwrapped(model)
     with attack_mode(model, attack.batch_norm), torch.no_grad():
         logits = model(attacked)
         return losses.cross_entropy(logits, y) if outer.name == "ce" else losses.kl_divergence(logits, model(x))

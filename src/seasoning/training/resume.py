@@ -13,7 +13,7 @@ from seasoning.errors import BadInput, differences
 
 __all__ = ["read_state", "write_state"]
 
-_LAYOUT = 1
+_LAYOUT = 2
 
 
 def write_state(path: Path, content: Mapping[str, Any]) -> None:

@@ -1,0 +1,42 @@
+"""What to set where a batch does not fit: into the memory, or to batch norm."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from seasoning.errors import BadInput
+from seasoning.training.optimization import Settings
+
+
+__all__ = ["fits"]
+
+_ONE_VALUE = "more than 1 value per channel"
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+
+
+@contextmanager
+def fits(settings: Settings, device: torch.device) -> Iterator[None]:
+    """Say what to set where a batch is too large for the memory, or too small for batch norm.
+
+    Raises:
+        BadInput: saying so.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if _ONE_VALUE not in str(error):
+            raise
+        raise BadInput(
+            f"a batch of {settings.batch_size} images in {settings.accumulate} parts leaves batch norm a single value "
+            "to take a variance of: set accumulate lower or batch_size higher"
+        ) from error
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+            raise
+        size, more = settings.batch_size, range(settings.accumulate + 1, settings.batch_size)
+        parts = next((each for each in more if size % each == 0), size)
+        raise BadInput(
+            f"a batch of {size} images in {settings.accumulate} parts does not fit into the memory of {device}: set "
+            f"accumulate={parts}, which takes the same batch in {parts} parts, or a smaller batch_size"
+        ) from error
