@@ -96,7 +96,7 @@ def union_column(*outcomes: Outcomes) -> Column:
     """Ids of the measured samples, and whether each is robust to every threat: a join on the sample id."""
     if not outcomes:
         raise BadInput("a union of no measurements: give the outcomes of at least one threat")
-    ids, columns = join([robust_column(each) for each in outcomes])
+    ids, columns = join([robust_column(outcome) for outcome in outcomes])
     return ids, np.logical_and.reduce(columns, axis=0)
 
 

@@ -323,7 +323,7 @@ def _compared(
     n, total = len(residuals), sum(weights)
     # How often the two differ, and how much less the sum varies than if all data sets were one and the same.
     discordant = sum(
-        weight * float(np.abs(each).mean()) for weight, (_, each) in zip(weights, differences, strict=True)
+        weight * float(np.abs(difference).mean()) for weight, (_, difference) in zip(weights, differences, strict=True)
     )
     single = total * discordant - value**2
     agreement = min(float(np.square(residuals).mean()) / single, 1.0) if single > 0 else 1.0

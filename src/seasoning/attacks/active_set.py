@@ -201,7 +201,7 @@ def _record(found: AttackResult, rows: Tensor, finds: Tensor, images: Tensor, lo
 
 def _confirm(problem: Problem, lines: _Lines) -> None:
     """Look at the claimed images in full precision; who does not fool there goes on."""
-    ascent = Ascent.join([each for each, _ in lines.claims])
+    ascent = Ascent.join([claimed for claimed, _ in lines.claims])
     true = _confirmed(problem, ascent, torch.cat([images for _, images in lines.claims]))
     lines.claims = []
     end = ascent.taken == problem.schedule.steps[ascent.phase]

@@ -186,7 +186,7 @@ def _check_options(
 
 def _check_start(start: Tensor, x: Tensor, threat: Threat, loss: Loss, restarts: int) -> None:
     if start.shape != x.shape or start.dtype != x.dtype:
-        given, wanted = (f"{tuple(each.shape)} and type {each.dtype}" for each in (start, x))
+        given, wanted = (f"{tuple(images.shape)} and type {images.dtype}" for images in (start, x))
         raise BadInput(f"a start of shape {given} for images of shape {wanted}: give the same")
     takes = _named(loss).takes
     if restarts > 1 and "target" not in takes:
@@ -280,15 +280,15 @@ def _begin(
 def _sample_noises(ids: Tensor, run: Tensor, x: Tensor, threat: Threat, seed: int) -> Tensor:
     """What random starts are made from, one by one from the ids; `(n, C, H, W)` on the CPU."""
     kind, noise = BALLS[threat.norm].noise, x.new_empty((len(ids), *x.shape[1:]), device="cpu")
-    for each in run.unique().tolist():
-        mine = (run == each).cpu()
+    for number in run.unique().tolist():
+        mine = (run == number).cpu()
         noise[mine] = sample_noise(
             ids[mine],
             tuple(x.shape[1:]),
             kind=kind,
             seed=seed,
             purpose="attack start",
-            restart=each,
+            restart=number,
             dtype=x.dtype,
         )
     return noise

@@ -75,7 +75,11 @@ def describe(attack: Callable[..., Any]) -> str:
     function = attack.func if isinstance(attack, partial) else attack
     given = attack.keywords if isinstance(attack, partial) else {}
     parameters = inspect.signature(function).parameters.values()
-    defaults = {each.name: each.default for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
+    defaults = {
+        parameter.name: parameter.default
+        for parameter in parameters
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
     options = {name: value for name, value in (defaults | given).items() if name not in _CIRCUMSTANCES}
     name = getattr(function, "__name__", type(function).__name__).lstrip("_")
     first = [_text(value) for value in attack.args] if isinstance(attack, partial) else []

@@ -115,7 +115,7 @@ def _scores_of(node: Any) -> str | None:
         return _SCORES[name]
     before = [each for each, _ in node.next_functions if each is not None] if name else []
     through = name in _SUMS or (name in _UNCHANGING and len(before) == 1)
-    kinds = {_scores_of(each) for each in before} if through else set()
+    kinds = {_scores_of(function) for function in before} if through else set()
     return kinds.pop() if len(kinds) == 1 else None
 
 

@@ -125,7 +125,7 @@ def bare(names: Iterable[str]) -> dict[str, str]:
     found = {_unwrapped(name): name for name in names}
     while True:
         layers = [name for name in found if _is_layer(name)]
-        prefix = next((each for each in _WRAPPERS if all(name.startswith(each) for name in layers)), None)
+        prefix = next((wrapper for wrapper in _WRAPPERS if all(name.startswith(wrapper) for name in layers)), None)
         if prefix is None or not layers:
             return found
         found = {name.removeprefix(prefix): given for name, given in found.items()}
@@ -139,7 +139,7 @@ def is_beside(name: str) -> bool:
 def family_of(names: Iterable[str]) -> Family | None:
     """The line of code whose names these are, where it is none of ours."""
     known = set(names)
-    return next((each for each in FAMILIES if each.marker in known), None)
+    return next((family for family in FAMILIES if family.marker in known), None)
 
 
 def whole_under(names: Iterable[str], wanted: Iterable[str]) -> list[str]:
@@ -149,8 +149,8 @@ def whole_under(names: Iterable[str], wanted: Iterable[str]) -> list[str]:
         return []
     longest = max(needed, key=len)
     ends = (name.removesuffix(longest) for name in known if name.endswith(longest))
-    prefixes = (each for each in ends if each == "" or each.endswith("."))
-    return sorted((each for each in prefixes if all(each + name in known for name in needed)), key=len)
+    prefixes = (end for end in ends if end == "" or end.endswith("."))
+    return sorted((prefix for prefix in prefixes if all(prefix + name in known for name in needed)), key=len)
 
 
 def shared_names(
@@ -185,7 +185,7 @@ def shared_names(
         if lacking:
             notes.append(f"{who}: counters of batch normalization are not in it, and start at 0")
         others = {name for name in names if not _is_layer(name)}
-        kept = {name for name in others if all(name in each for each in named) and not _METRICS.fullmatch(name)}
+        kept = {name for name in others if all(name in names for names in named) and not _METRICS.fullmatch(name)}
         if others - kept:
             notes.append(f"{who}: leaving out {', '.join(map(repr, sorted(others - kept)[:4]))}, which is no layer")
         own = {given: name for name, given in form.items()} | {name: name for name in kept}
@@ -204,26 +204,26 @@ def _is_layer(name: str) -> bool:
 
 
 def _as_they_are(layers: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    return [dict(each) for each in layers]
+    return [dict(tensors) for tensors in layers]
 
 
 def _stripped(layers: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     """Names without what all of one checkpoint begin with, but for how all these beginnings end."""
-    layers = [{_unwrapped(name): given for name, given in each.items()} for each in layers]
-    prefixes = [_common_prefix(each) for each in layers]
+    layers = [{_unwrapped(name): given for name, given in tensors.items()} for tensors in layers]
+    prefixes = [_common_prefix(tensors) for tensors in layers]
     ends = zip(*(reversed(prefix.split(".")[:-1]) for prefix in prefixes), strict=False)
     kept = "".join(f"{end[0]}." for end in reversed(list(takewhile(lambda end: len(set(end)) == 1, ends))))
     return [
-        {kept + name.removeprefix(prefix): given for name, given in each.items()}
-        for prefix, each in zip(prefixes, layers, strict=True)
+        {kept + name.removeprefix(prefix): given for name, given in layer.items()}
+        for prefix, layer in zip(prefixes, layers, strict=True)
     ]
 
 
 def _ours(layers: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     """Names of the families under our names."""
     forms = []
-    for each in layers:
-        inner = {_unwrapped(name): given for name, given in each.items()}
+    for tensors in layers:
+        inner = {_unwrapped(name): given for name, given in tensors.items()}
         prefix = _common_prefix(inner)
         plain = {name.removeprefix(prefix): given for name, given in inner.items()}
         family = family_of(plain)

@@ -98,7 +98,7 @@ def pairs(names: Iterable[str]) -> list[tuple[str, str]]:
         # Numbered modules, but for the first, are blocks of a network: their statistics are no constants.
         if kind is not None and not any(part.isdigit() and part != "0" for part in name.split(".")):
             found.setdefault(name.rpartition(".")[0], {}).setdefault(kind, name)
-    return [(each["mean"], each["std"]) for each in found.values() if len(each) == 2]
+    return [(pair["mean"], pair["std"]) for pair in found.values() if len(pair) == 2]
 
 
 def carried(state: State, own: Collection[str] | None = None, given: Constants | None = None) -> Constants | None:
@@ -161,8 +161,8 @@ def said_in(entries: Mapping[str, Any]) -> Constants | None:
         if values[0] and values[1]:
             return Constants(values[0], values[1])
     inner = (entries.get(section) for section in _SECTIONS)
-    found = (said_in(each) for each in inner if isinstance(each, Mapping))
-    return next((each for each in found if each is not None), None)
+    found = (said_in(content) for content in inner if isinstance(content, Mapping))
+    return next((constants for constants in found if constants is not None), None)
 
 
 def sound(constants: Constants, what: str) -> Constants:
@@ -230,7 +230,7 @@ def _numbers(value: Any) -> tuple[float, ...]:
     values = value.detach().flatten().tolist() if isinstance(value, Tensor) else value
     if not isinstance(values, (list, tuple)) or not 1 <= len(values) <= _MOST_CHANNELS:
         return ()
-    if not all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in values):
+    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
         return ()
     return tuple(map(float, values))
 

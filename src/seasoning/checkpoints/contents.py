@@ -72,7 +72,7 @@ def parameters(content: Any, where: str, part: str | None) -> Found:
             break
         entries |= _entries({key: value for key, value in content.items() if not _holds(value)})
         part = None if nest == part else part
-        other = next((each for each in _known(content) if each != nest), other)
+        other = next((key for key in _known(content) if key != nest), other)
         content = content[nest]
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
@@ -108,7 +108,7 @@ def tidied(state: Mapping[str, Tensor], where: str, part: str | None) -> list[st
         return names
     layers = [name.removeprefix(first) for name in names if _is_layer(name) and _in_copy(name, first, others)]
     unlike = [
-        each for each in others if not all(torch.equal(state[first + name], state[each + name]) for name in layers)
+        other for other in others if not all(torch.equal(state[first + name], state[other + name]) for name in layers)
     ]
     if unlike and (is_average(first) or not all(map(is_average, unlike))):
         return names  # for all that is known, networks that belong together
@@ -116,7 +116,7 @@ def tidied(state: Mapping[str, Tensor], where: str, part: str | None) -> list[st
         "%s: the network is there %d times, taking %s, not %s",
         *(where, 1 + len(others), _called(first), ", ".join(map(_called, others))),
     )
-    return [name for name in names if not name.startswith(tuple(_owner(each, first) for each in others))]
+    return [name for name in names if not name.startswith(tuple(_owner(other, first) for other in others))]
 
 
 def groups(names: Sequence[str]) -> str:
@@ -169,10 +169,10 @@ def _holds(value: Any, depth: int = _DEPTH) -> bool:
     content = value if module is None else module
     if not isinstance(content, Mapping) or depth == 0:
         return False
-    named = {key: each for key, each in content.items() if isinstance(key, str)}
-    if any(isinstance(each, Tensor) and each.dim() for each in named.values()):
+    named = {key: value for key, value in content.items() if isinstance(key, str)}
+    if any(isinstance(value, Tensor) and value.dim() for value in named.values()):
         return True
-    return any(_holds(each, depth - 1) for key, each in named.items() if not _NO_NETWORK.match(key))
+    return any(_holds(value, depth - 1) for key, value in named.items() if not _NO_NETWORK.match(key))
 
 
 def _copies(names: Sequence[str]) -> list[str]:
@@ -208,7 +208,7 @@ def _in_copy(name: str, prefix: str, others: Sequence[str]) -> bool:
 
 def _owner(prefix: str, kept: str) -> str:
     """The outermost module of a copy that the copy to keep is not in: its constants are the copy's, too."""
-    return next(each for each in _prefixes(prefix) if not kept.startswith(each))
+    return next(shorter for shorter in _prefixes(prefix) if not kept.startswith(shorter))
 
 
 def is_average(prefix: str) -> bool:

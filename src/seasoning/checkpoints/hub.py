@@ -42,7 +42,7 @@ def _require_known(name: str) -> None:
     import timm
 
     if not timm.is_model(name.removeprefix("timm:")):
-        raise UnknownName("pretrained model", name, [f"timm:{each}" for each in timm.list_pretrained()])
+        raise UnknownName("pretrained model", name, [f"timm:{name}" for name in timm.list_pretrained()])
 
 
 def _network(name: str, *, pretrained: bool) -> Any:

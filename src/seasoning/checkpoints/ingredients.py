@@ -96,19 +96,24 @@ def load_ingredients(sources: Sequence[str | Path], names: Sequence[str] | None 
     """
     called = list(map(str, sources)) if names is None else list(names)
     checkpoints = [open_checkpoint(source) for source in sources]
-    shared = shared_form([{name: form_of(each, name) for name in each} for each in checkpoints], called)
+    shared = shared_form(
+        [{name: form_of(checkpoint, name) for name in checkpoint} for checkpoint in checkpoints], called
+    )
     states: list[State] = [
-        each if form is None else _Shared(each, form) for each, form in zip(checkpoints, shared, strict=True)
+        checkpoint if form is None else _Shared(checkpoint, form)
+        for checkpoint, form in zip(checkpoints, shared, strict=True)
     ]
-    said = [said_beside(each.entries, who) for who, each in zip(called, checkpoints, strict=True)]
+    said = [said_beside(checkpoint.entries, who) for who, checkpoint in zip(called, checkpoints, strict=True)]
     constants, outside = normalized_by(called, said, checkpoints, states)
-    classes = [names_beside(each.entries, source) for each, source in zip(checkpoints, sources, strict=True)]
+    classes = [
+        names_beside(checkpoint.entries, source) for checkpoint, source in zip(checkpoints, sources, strict=True)
+    ]
     return Ingredients(called, list(checkpoints), states, constants, outside, classes)
 
 
 def shared_form(forms: Sequence[Mapping[str, Form]], called: Sequence[str]) -> list[SharedForm | None]:
     """How checkpoints of these forms become one; `None` for one that stays as it is. What is changed is said."""
-    plans, notes = shared_names([list(each) for each in forms], called)
+    plans, notes = shared_names([list(form) for form in forms], called)
     own = [
         {name: torch.int64 if given is None else form[given].dtype for name, given in plan.items()}
         for form, plan in zip(forms, plans, strict=True)

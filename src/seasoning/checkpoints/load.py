@@ -154,8 +154,8 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
         entries: Mapping[str, Any] = read_metadata(path)
     else:
         found = [parameters(read_pickle(file), str(path), part) for file in files]
-        tensors = {name: tensor for each in found for name, tensor in each.tensors.items()}
-        entries = {key: value for each in found for key, value in each.entries.items()}
+        tensors = {name: tensor for part in found for name, tensor in part.tensors.items()}
+        entries = {key: value for part in found for key, value in part.entries.items()}
         part, other = found[0].part, found[0].other
     _require_complete(path, tensors)
     names = tidied(tensors, str(path), part)
@@ -220,7 +220,7 @@ def parted(source: str | Path) -> tuple[Path, str | None]:
             raise BadInput(f"{path} is a folder: name a checkpoint in it")
         path = indices[0]
     if not path.is_file():
-        beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
         guess = nearest(path.name, beside)
         raise BadInput(f"no checkpoint at {path}" + (f": did you mean {path.parent / guess}?" if guess else ""))
     shard = _SHARD.fullmatch(path.name)
@@ -306,12 +306,14 @@ def _places(path: Path) -> dict[str, TensorBytes]:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
     header.pop("__metadata__", None)
-    strange = next((each["dtype"] for each in header.values() if each["dtype"] not in _TORCH_TYPES), None)
+    strange = next((entry["dtype"] for entry in header.values() if entry["dtype"] not in _TORCH_TYPES), None)
     if strange:
         raise BadInput(f"{path} holds tensors of type {strange}: expected one of {', '.join(_TORCH_TYPES)}")
     return {
-        name: TensorBytes(_TORCH_TYPES[each["dtype"]], tuple(each["shape"]), 8 + length + each["data_offsets"][0], path)
-        for name, each in header.items()
+        name: TensorBytes(
+            _TORCH_TYPES[entry["dtype"]], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0], path
+        )
+        for name, entry in header.items()
     }
 
 

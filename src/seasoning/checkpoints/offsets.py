@@ -38,7 +38,7 @@ def located_in_zip(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tenso
     Returns:
         Places by name; a tensor instead where there is none: of a file that is no zip archive, or without its strides.
     """
-    storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors.values()}
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors.values()}
     first = _first_byte({pointer: size for pointer, size in storages.items() if size}, path)
     return {
         name: tensor
@@ -60,7 +60,9 @@ def _first_byte(storages: Mapping[int, int], path: Path) -> int | None:
         if length == size and all(records.get(other - pointer + begin) == own for other, own in storages.items())
     ]
     with path.open("rb") as file:
-        found = [first for first in fitting if all(_same(file, first, each, storages[each]) for each in storages)]
+        found = [
+            first for first in fitting if all(_same(file, first, storage, storages[storage]) for storage in storages)
+        ]
     return found[0] if len(found) == 1 else None
 
 

@@ -225,7 +225,7 @@ def _uses(path: Path) -> _Uses:
     try:
         if is_zip(path):
             with zipfile.ZipFile(path) as archive:
-                name = next(each for each in archive.namelist() if each.rpartition("/")[2] == "data.pkl")
+                name = next(name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
                 with archive.open(name) as file:
                     _follow(file, uses)
         else:

@@ -199,7 +199,10 @@ def read_provenance(path: Path, count: int) -> Provenance:
         raise BadInput(f"{path} holds no provenance: only soups written by this package can be verified")
     try:
         content = json.loads(text)
-        marks, weights = (str(each) for each in content["ingredients"]), (float(each) for each in content["weights"])
+        marks, weights = (
+            (str(mark) for mark in content["ingredients"]),
+            (float(weight) for weight in content["weights"]),
+        )
         constants = (
             Constants(tuple(content["mean"]), tuple(content["std"])) if {"mean", "std"} <= content.keys() else None
         )

@@ -26,14 +26,14 @@ def report(
     from seasoning.report.write import write_report
     from seasoning.store.run_folder import STORE
 
-    asked = [each for each in (formats or "").split(",") if each]
+    asked = [name for name in (formats or "").split(",") if name]
     written, printed = write_report(
         folder / STORE,
         folder if out is None else out,
         formats=asked,
-        figures=[each for each in (figures or "").split(",") if each],
+        figures=[name for name in (figures or "").split(",") if name],
         published=published,
-        beside=[each / STORE for each in beside or []],
+        beside=[folder / STORE for folder in beside or []],
     )
     if "terminal" in asked:
         print(printed)

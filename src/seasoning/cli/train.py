@@ -74,7 +74,7 @@ def train(
                 resume=resume,
                 accept_changes=accept_changes,
                 device=device,
-                trackers=[each for each in trackers or ["tensorboard"] if each != "none"],
+                trackers=[tracker for tracker in trackers or ["tensorboard"] if tracker != "none"],
                 save_seconds=save_seconds,
                 stop=lambda: bool(caught),
                 on_step=shown.step,

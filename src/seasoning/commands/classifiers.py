@@ -71,10 +71,10 @@ def require_members(members: Sequence[Member]) -> None:
     Raises:
         UnknownName: no such architecture or file.
     """
-    for each in members:
-        require_architecture(each.network.architecture, each.network.options)
-        if not is_there(each.source):
-            parted(each.source)  # says what is near
+    for member in members:
+        require_architecture(member.network.architecture, member.network.options)
+        if not is_there(member.source):
+            parted(member.source)  # says what is near
 
 
 def reading_of(members: Sequence[Member], spec: EvaluateSpec) -> ReadOptions:
@@ -84,7 +84,7 @@ def reading_of(members: Sequence[Member], spec: EvaluateSpec) -> ReadOptions:
         Mismatch: two checkpoints name the classes in two orders.
     """
     reading = spec.reading
-    said = [images_used(each.source) for each in members]
+    said = [images_used(member.source) for member in members]
     known = {name for counts in said for name in counts if name in SOURCES}
     used = {
         name: max((Used(*counts[name]) if name in counts else usual_parts(name) for counts in said), key=sum)
@@ -99,7 +99,7 @@ def reading_of(members: Sequence[Member], spec: EvaluateSpec) -> ReadOptions:
         partial=reading.partial,
         class_names=reading.classes or None,
         class_order=reading.class_order,
-        carried=agreed_names((str(each.source), carried_names(each.source)) for each in members),
+        carried=agreed_names((str(member.source), carried_names(member.source)) for member in members),
         used=used,
     )
 
@@ -145,7 +145,7 @@ def join(members: Sequence[Member], opened: Sequence[Opened]) -> Joined:
     """
     first = opened[0]
     try:
-        built = [build_member(each, first.outputs, first.channels) for each in members]
+        built = [build_member(member, first.outputs, first.channels) for member in members]
     except Mismatch as error:
         # The number of classes may be wrong since the data were taken for something else.
         raise Mismatch("\n".join(filter(None, (str(error), first.remark)))) from error

@@ -220,8 +220,8 @@ def _sort_setting(setting: str, own: dict[str, list[str]]) -> None:
         known = [f"recipe.{name}" for name in ("optimizer.rate", "attack.steps", *INGREDIENTS)] + ["plan.shots"]
         raise UnknownName("setting", key, [*known, *_MOVED])
     name, dot, below = rest.partition(".")
-    for each in [name] if name in INGREDIENTS and dot else INGREDIENTS:
-        own[each].append(below if name in INGREDIENTS and dot else rest)
+    for ingredient in [name] if name in INGREDIENTS and dot else INGREDIENTS:
+        own[ingredient].append(below if name in INGREDIENTS and dot else rest)
 
 
 def _small(recipe: RecipeSpec) -> RecipeSpec:

@@ -107,10 +107,10 @@ def _looked_at(
     """Images to measure statistics on, after a look at which of them made the ingredients; without these, if asked."""
     hashes = pixel_hashes(images.x)
     if not leave_out:
-        for each in overlaps(images.name, hashes, known):
+        for overlap in overlaps(images.name, hashes, known):
             say(
-                f"warning: {each} (training images are what batch norm is meant to be measured on; no accuracy on any "
-                "of these is held out)"
+                f"warning: {overlap} (training images are what batch norm is meant to be measured on; no accuracy on "
+                "any of these is held out)"
             )
         return images
     kept = ~used_among(hashes, known)

@@ -73,10 +73,10 @@ def require_images(candidates: Sequence[OpenCandidate], tasks: Mapping[str, Open
         BadInput: saying which.
     """
     by_shape = {task.selection.samples.x.shape[1:]: task.selection.samples for task in tasks.values()}
-    for each in candidates:
-        built = each.build()
+    for candidate in candidates:
+        built = candidate.build()
         for samples in by_shape.values():
-            require_takes(built, samples.images(slice(0, 1)), f"candidate {each.note.name!r}", "leave it out")
+            require_takes(built, samples.images(slice(0, 1)), f"candidate {candidate.note.name!r}", "leave it out")
 
 
 def _opened(
@@ -129,7 +129,7 @@ def _require_classes(name: str, file: str, plan: SearchPlan, sets: Sets) -> None
     ingredients = () if plan.reading.classes else plan.ingredients.items()
     carried = agreed_names((each, carried_names(path)) for each, path in ingredients)
     known = carried or sets.classes
-    mine, theirs = ([letters(each) for each in names] for names in (said, known))
+    mine, theirs = ([letters(name) for name in names] for names in (said, known))
     # Classes that the user names by other words are the user's to know.
     if mine == theirs or (plan.reading.classes and not set(mine) & set(theirs)):
         return

@@ -213,8 +213,8 @@ def known_trackers(names: Sequence[str]) -> None:
     """
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
-    known = [str(getattr(each, "value", each)) for each in LOGGER_TYPE_TO_CLASS]
-    installed = [str(getattr(each, "value", each)) for each in get_available_trackers()]
+    known = [str(getattr(logger, "value", logger)) for logger in LOGGER_TYPE_TO_CLASS]
+    installed = [str(getattr(tracker, "value", tracker)) for tracker in get_available_trackers()]
     for name in names:
         if name not in known:
             raise UnknownName("tracker", name, known)
@@ -231,7 +231,7 @@ def _check_start(name: str, spec: RecipeSpec, init: Path | None) -> None:
     if init is not None and not spec.starts:
         raise BadInput(f"recipe {name} starts from random parameters: leave out --init, or choose one that fine-tunes")
     made_by = None if init is None else ingredient_name(init)
-    if made_by is not None and made_by.rpartition("/")[2] not in [each.rpartition("/")[2] for each in spec.starts]:
+    if made_by is not None and made_by.rpartition("/")[2] not in [start.rpartition("/")[2] for start in spec.starts]:
         _log.warning("%s was made by %s; recipe %s fine-tunes %s", init, made_by, name, " or ".join(spec.starts))
 
 
@@ -256,7 +256,7 @@ def _notes(spec: RecipeSpec, parts: Parts, scores: Sequence[Scores]) -> dict[str
     return {
         "epochs": spec.schedule.epochs,
         "smoke": spec.smoke,
-        "scores": [tuple(each) for each in scores],
+        "scores": [tuple(score) for score in scores],
         "gradients": gradients(spec, images["train"]),
         "options": spec.network.options,
         "seed": spec.seed,

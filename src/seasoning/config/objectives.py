@@ -64,7 +64,7 @@ class Asked:
         """
         if name in self.columns:
             return self.columns[name]
-        if name in self.tasks or name.startswith(tuple(f"{each}/" for each in self.trusted)):
+        if name in self.tasks or name.startswith(tuple(f"{source}/" for source in self.trusted)):
             return (name,)
         what = "task (measure it: add its data, shift or threat to the plan)"
         raise UnknownName(what, name, dict.fromkeys([*self.columns, *self.tasks, *WAYS]))
@@ -103,7 +103,7 @@ def ask(
             f"shifts are made of the first data set, and {data[0]!r} has {len(parts[data[0]])} parts: put another first"
         )
     columns = {name: tuple((parts or {}).get(name, (name,))) for name in data} | {name: (name,) for name in shifts}
-    sets = [each for name in columns for each in columns[name]]
+    sets = [task for name in columns for task in columns[name]]
     twice = next((name for name in sets if sets.count(name) > 1), None)
     if twice is not None:
         raise BadInput(f"two data sets are called {twice!r}: give one of them another name")
@@ -112,7 +112,7 @@ def ask(
     under = {}
     for name in attacked:
         if name not in columns and name not in sets:
-            if name.startswith(tuple(f"{each}/" for each in trusted)):
+            if name.startswith(tuple(f"{source}/" for source in trusted)):
                 continue
             raise UnknownName("data set to attack", name, [*columns, *sets])
         for threat in threats:
@@ -132,7 +132,11 @@ def search_objectives(specs: Sequence[SearchObjectiveSpec], asked: Asked) -> lis
     made = [(spec, objective) for spec in specs or _default(asked) for objective in _objectives(spec, asked)]
     found = [objective for _, objective in made]
     # Of a data set that was not looked at yet, `each` may mean its parts and not what its own name means.
-    sure = [each.name for spec, each in made if spec.best != "each" or each.name.partition("@")[0] not in asked.trusted]
+    sure = [
+        objective.name
+        for spec, objective in made
+        if spec.best != "each" or objective.name.partition("@")[0] not in asked.trusted
+    ]
     twice = next((name for name in sure if sure.count(name) > 1), None)
     if twice is not None:
         raise BadInput(f"two objectives are called {twice!r}: give one of them another name")
@@ -160,15 +164,18 @@ def _objectives(spec: SearchObjectiveSpec, asked: Asked) -> list[SearchObjective
             SearchObjective("mean", tuple(term for name in columns for term in _terms([name], 1 / len(columns), asked)))
         ]
     elif spec.best == "each":
-        tasks = dict.fromkeys(each for name in spec.tasks or asked.tasks for each in asked.of(name))
+        tasks = dict.fromkeys(task for name in spec.tasks or asked.tasks for task in asked.of(name))
         made = [SearchObjective(task, (Term((task,)),)) for task in tasks]
     elif spec.best == "weighted":
         parts = [_terms(_joined(name, (), asked), weight, asked) for name, weight in spec.weights.items()]
         made = [SearchObjective(spec.name or "weighted", tuple(term for terms in parts for term in terms))]
     else:
         made = [SearchObjective(spec.best, _terms(_joined(spec.best, spec.tasks, asked), 1.0, asked))]
-    named = [spec.name if spec.name and len(made) == 1 else each.name for each in made]
-    return [SearchObjective(name, each.terms, limits, spec.ingredients) for name, each in zip(named, made, strict=True)]
+    named = [spec.name if spec.name and len(made) == 1 else objective.name for objective in made]
+    return [
+        SearchObjective(name, objective.terms, limits, spec.ingredients)
+        for name, objective in zip(named, made, strict=True)
+    ]
 
 
 def _limit(name: str, least: float, asked: Asked) -> Limit:

@@ -313,7 +313,7 @@ def find_recipe(given: str) -> tuple[str, Path]:
     if given.endswith(".toml"):
         path = Path(given)
         if not path.is_file():
-            beside = [each.name for each in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+            beside = [file.name for file in path.parent.glob("*.toml")] if path.parent.is_dir() else []
             guess = nearest(path.name, beside)
             raise BadInput(f"no recipe at {path}" + (f": did you mean {path.parent / guess}?" if guess else ""))
         return path.stem, path

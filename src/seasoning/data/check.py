@@ -135,7 +135,7 @@ def _unreadable(listing: Listing, workers: int, on_images: Callable[[int, int], 
 def _spoken(name: str, unread: Sequence[str]) -> list[str]:
     if not unread:
         return []
-    listed = "".join(f"\n    {each}" for each in unread[:_MOST_NAMED])
+    listed = "".join(f"\n    {name}" for name in unread[:_MOST_NAMED])
     more = f"\n    and {len(unread) - _MOST_NAMED} more" if len(unread) > _MOST_NAMED else ""
     return [f"{name}: {len(unread)} images cannot be read:{listed}{more}"]
 
@@ -162,8 +162,8 @@ def _tiles(listing: Listing, count: int, name: str) -> list[Tile]:
         if listing.texture is not None:
             lines.append(f"texture {listing.class_names[int(listing.texture[row])]}")
         elif listing.valid is not None:
-            others = [listing.class_names[each] for each in listing.valid[row].tolist() if each >= 0]
-            lines = [", ".join(class_words().get(each, each) for each in others)]
+            others = [listing.class_names[label] for label in listing.valid[row].tolist() if label >= 0]
+            lines = [", ".join(class_words().get(other, other) for other in others)]
         lines.append(
             name.split("/", 1)[-1] if count == 1 else (listing.files[row].name if listing.files else f"row {row}")
         )

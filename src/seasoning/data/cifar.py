@@ -33,7 +33,7 @@ _FORMS: dict[str, tuple[str, str, dict[str, tuple[str, ...]], str, str]] = {
     "test_batch.bin": (
         "cifar10",
         "binary",
-        {"train": tuple(f"{each}.bin" for each in _BATCHES), "test": ("test_batch.bin",)},
+        {"train": tuple(f"{batch}.bin" for batch in _BATCHES), "test": ("test_batch.bin",)},
         "batches.meta.txt",
         "",
     ),
@@ -47,7 +47,7 @@ def cifar_form(tree: Tree) -> str | None:
     names = {file.name for file in tree.files}
     for mark, (_, _, splits, meta, _) in _FORMS.items():
         # One of them may be missing: that is for the reader to say.
-        files = {meta, *(file for each in splits.values() for file in each)}
+        files = {meta, *(file for split in splits.values() for file in split)}
         if meta in names and files & (names - {meta}):
             return mark
     return None
@@ -103,8 +103,8 @@ def _from_images(tree: Tree, split: str) -> Listing:
     parted = bool({"train", "test"} & set(tree.folders))
     if parted:
         below = [file._replace(name=file.name[len(split) + 1 :]) for file in tree.files]
-        files = tuple(each for each, file in zip(below, tree.files, strict=True) if file.name.startswith(f"{split}/"))
-        folders = tuple(sorted({each.name.split("/", 1)[0] for each in files}))
+        files = tuple(name for name, file in zip(below, tree.files, strict=True) if file.name.startswith(f"{split}/"))
+        folders = tuple(sorted({file.name.split("/", 1)[0] for file in files}))
         tree = tree._replace(root=tree.root / split, folders=folders, files=files)
     ten = set(tree.folders) <= set(CIFAR10)
     data_set = "cifar10" if ten else "cifar100"
@@ -164,7 +164,7 @@ def _text(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode()
     return (
-        [_text(each) for each in value]
+        [_text(item) for item in value]
         if isinstance(value, list) and value[:1] and isinstance(value[0], bytes)
         else value
     )

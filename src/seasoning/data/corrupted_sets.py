@@ -95,15 +95,15 @@ def corruption_folders(root: Path) -> list[Subset]:
     for corruption in CORRUPTIONS:
         for parent in (root, *(root / group for group in _GROUPS)):
             if (parent / f"{corruption}.npy").is_file():
-                found += [Subset(corruption, int(each), parent / f"{corruption}.npy") for each in _SEVERITIES]
-            levels = [each for each in _SEVERITIES if (parent / corruption / each).is_dir()]
-            found += [Subset(corruption, int(each), parent / corruption / each) for each in levels]
+                found += [Subset(corruption, int(severity), parent / f"{corruption}.npy") for severity in _SEVERITIES]
+            levels = [severity for severity in _SEVERITIES if (parent / corruption / severity).is_dir()]
+            found += [Subset(corruption, int(level), parent / corruption / level) for level in levels]
     return found
 
 
 def missing_subsets(found: list[Subset]) -> Iterator[str]:
     """Those of the 75 that are not there, such as `"fog/3"`."""
-    there = {(each.corruption, each.severity) for each in found}
+    there = {(subset.corruption, subset.severity) for subset in found}
     for corruption in CORRUPTIONS:
         for severity in map(int, _SEVERITIES):
             if (corruption, severity) not in there:
@@ -146,7 +146,7 @@ def cifar_c_listing(subset: Subset, name: str, split: str) -> Listing:
         raise BadInput(f"{subset.path}: {len(images)} images and {len(labels)} labels: expected as many, or a fifth")
     rows = slice((subset.severity - 1) * count, subset.severity * count)
     labels = labels[rows] if len(labels) == len(images) else labels
-    classes = list(CIFAR10) if labels.max() < len(CIFAR10) else [str(each) for each in range(100)]
+    classes = list(CIFAR10) if labels.max() < len(CIFAR10) else [str(number) for number in range(100)]
     data_set = "cifar10" if len(classes) == len(CIFAR10) else "cifar100"
     full = f"{name}/{subset.corruption}/{subset.severity}"
     return array_listing(full, data_set, split, images[rows].transpose(0, 3, 1, 2), labels, classes)

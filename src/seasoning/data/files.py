@@ -114,7 +114,7 @@ def left_out(tree: Tree, used: Collection[ImageFile]) -> list[str]:
     if unused:
         said.append(f"{len(unused)} image{'s' if len(unused) > 1 else ''} without a class, such as {unused[0]}")
     for reason, passed in groupby(sorted(tree.passed), lambda each: each.reason):
-        found = [each.name for each in passed]
+        found = [file.name for file in passed]
         said.append(f"{len(found)} {_REASONS[reason][len(found) > 1]}, such as {found[0]}")
     return [f"passed over: {'; '.join(said)}"] if said else []
 
@@ -275,7 +275,7 @@ class _Walk:
         found = os.stat(path)
         around = (self._root, os.path.realpath(os.path.dirname(path)))
         if (found.st_dev, found.st_ino) not in self._entered and not any(
-            Path(each).is_relative_to(target) for each in around
+            Path(folder).is_relative_to(target) for folder in around
         ):
             self._enter(f"{name}/", path)
             return
@@ -358,7 +358,7 @@ def _in_archive(path: Path, changed: int) -> Tree:
     same = []
     for name, target, soft in links:
         inside = os.path.normpath(PurePosixPath(name).parent / target if soft else target).replace(os.sep, "/")
-        if inside not in files and not any(each.startswith(f"{inside}/") for each in files):
+        if inside not in files and not any(file.startswith(f"{inside}/") for file in files):
             passed.append(PassedOver(_LOST, name))
         else:
             passed.append(PassedOver(_LINK if soft else _SAME, name))
@@ -377,7 +377,7 @@ def _without_lone_folder(tree: Tree) -> Tree:
         top = tree.files[0].name.split("/", 1)[0] + "/"
         tree = tree._replace(
             files=tuple(file._replace(name=file.name.removeprefix(top)) for file in tree.files),
-            passed=tuple(each._replace(name=each.name.removeprefix(top)) for each in tree.passed),
+            passed=tuple(file._replace(name=file.name.removeprefix(top)) for file in tree.passed),
             same=tuple((one.removeprefix(top), other.removeprefix(top)) for one, other in tree.same),
         )
     folders = {file.name.split("/", 1)[0] for file in tree.files if "/" in file.name}

@@ -47,8 +47,8 @@ def tree_listing(
         require_classes(tree)
     by_class = class_folders(tree)
     class_names, notes = numbered(list(by_class), numbering, str(tree.root), recorded)
-    labels = {each: label for label, each in enumerate(class_names)}
-    pairs = [(file, labels[each]) for each in class_names if each in by_class for file in by_class[each]]
+    labels = {name: label for label, name in enumerate(class_names)}
+    pairs = [(file, labels[name]) for name in class_names if name in by_class for file in by_class[name]]
     files = [file for file, _ in pairs]
     bases = [str(PurePosixPath(family, file.name).with_suffix("")) for file in files]
     name = tree.root.resolve().name if name is None else name

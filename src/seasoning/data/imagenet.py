@@ -87,7 +87,7 @@ def wnid_listing(tree: Tree, name: str, classes: Sequence[str] | None = None, *,
     pairs = [(file, labels[wnid]) for wnid in known if wnid in by_class for file in by_class[wnid]]
     files = [file for file, _ in pairs]
     listing = listed(
-        name, tree, files, [label for _, label in pairs], known, [base_image(each, family) for each in files]
+        name, tree, files, [label for _, label in pairs], known, [base_image(file, family) for file in files]
     )
     if classes is None:
         return listing
@@ -112,7 +112,7 @@ def flat_listing(tree: Tree, name: str) -> Listing:
     if not files:
         raise BadInput(f"{tree.root}: no images named ILSVRC2012_val_00000001.JPEG and so on")
     labels = _flat_labels(beside, files)
-    return listed(name, tree, files, labels, wnids(), [base_image(each, "") for each in files])
+    return listed(name, tree, files, labels, wnids(), [base_image(file, "") for file in files])
 
 
 def real_listing(listing: Listing, real: Path | None) -> Listing:
@@ -133,7 +133,7 @@ def real_listing(listing: Listing, real: Path | None) -> Listing:
     if beyond:
         raise BadInput(f"{listing.name}: {beyond[0]} is none of the {len(answers)} images that ReaL labels")
     valid = [answers[number - 1] for number in numbers]
-    rows = [row for row, each in enumerate(valid) if each]
+    rows = [row for row, labels in enumerate(valid) if labels]
     if not rows:
         raise BadInput(f"{listing.name}: none of the {len(listing)} images has a label")
     widest = max(len(valid[row]) for row in rows)
@@ -159,7 +159,7 @@ def _shipped(file: str) -> str:
 
 
 def _validation_files(tree: Tree) -> list[ImageFile]:
-    return [each for each in tree.images() if "/" not in each.name and VALIDATION.match(each.name)]
+    return [image for image in tree.images() if "/" not in image.name and VALIDATION.match(image.name)]
 
 
 def _number(file: ImageFile) -> int:
@@ -217,7 +217,7 @@ def _from_kit(kit: Path, files: Sequence[ImageFile]) -> list[int]:
         raise BadInput(f"{kit}: expected {_TRUTH} and meta.mat in it")
     meta: Any = io.BytesIO(contents["meta.mat"])
     synsets = loadmat(meta, squeeze_me=True)["synsets"]
-    own: Mapping[int, str] = {int(each["ILSVRC2012_ID"]): str(each["WNID"]) for each in synsets}
+    own: Mapping[int, str] = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
     lines = [own.get(int(number), number) for number in contents[_TRUTH].decode().split()]
     return _from_lines(kit, lines, files)
 
@@ -226,7 +226,7 @@ def _real_labels(path: Path | None) -> list[list[int]]:
     text = _shipped("imagenet_real_labels.json") if path is None else path.read_text()
     try:
         answers = json.loads(text)
-        good = all(isinstance(each, list) and all(isinstance(label, int) for label in each) for each in answers)
+        good = all(isinstance(answer, list) and all(isinstance(label, int) for label in answer) for answer in answers)
     except (ValueError, TypeError):
         good = False
     if not good:

@@ -57,7 +57,7 @@ def v2_listing(tree: Tree, name: str) -> Listing:
     Reference: Recht et al. 2019, *Do ImageNet classifiers generalize to ImageNet?*
     """
     by_class = class_folders(tree)
-    wrong = sorted(each for each in by_class if not each.isdigit() or int(each) >= len(wnids()))
+    wrong = sorted(name for name in by_class if not name.isdigit() or int(name) >= len(wnids()))
     if wrong:
         raise BadInput(f"{tree.root}: {', '.join(wrong[:20])}: expected folders named 0 to 999, one for each class")
     pairs = [(file, int(folder)) for folder in sorted(by_class, key=int) for file in by_class[folder]]
@@ -108,7 +108,7 @@ def conflict_listing(tree: Tree, name: str) -> Listing:
             f"{tree.root}: {strange[0] if strange else 'no images'}: expected files such as cat7-elephant3.png, shape "
             f"and texture out of {', '.join(classes)}"
         )
-    bases = [f"conflict-stimuli/{PurePosixPath(each.name).stem}" for each in files]
+    bases = [f"conflict-stimuli/{PurePosixPath(file.name).stem}" for file in files]
     listing = listed(name, tree, files, shapes, classes, bases)
     return replace(
         listing,

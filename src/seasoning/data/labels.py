@@ -31,7 +31,7 @@ class LabelMap:
 
     def __post_init__(self) -> None:
         flat = [logit for group in self.members for logit in group]
-        if not all(self.members) or len(set(flat)) != len(flat) or not all(0 <= each < self.outputs for each in flat):
+        if not all(self.members) or len(set(flat)) != len(flat) or not all(0 <= label < self.outputs for label in flat):
             raise BadInput(f"a label map over {self.outputs} logits: give every class logits of its own, at least one")
 
     def __call__(self, logits: Tensor) -> Tensor:

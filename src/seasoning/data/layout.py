@@ -105,7 +105,7 @@ class _Shape:
                 folder = f"{folder}/{inner[0]}"
             below = self.below(folder)
             if not self._images[folder] and set(_splits_among(below)) == set(below) != set():
-                found += self.innermost(f"{folder}/{each}" for each in below)
+                found += self.innermost(f"{folder}/{name}" for name in below)
             else:
                 found.append(folder)
         return found

@@ -103,7 +103,7 @@ def listed(
         base + PurePosixPath(file.name).suffix if base in twice else base
         for base, file in zip(bases, files, strict=True)
     ]
-    ids = torch.tensor([stable_id(each) for each in names])
+    ids = torch.tensor([stable_id(name) for name in names])
     unread = unread_kinds(tree)
     doubts = [f"pictures of {', '.join(unread)} lie beside these images and cannot be read here: convert them"]
     return Listing(

@@ -265,8 +265,8 @@ def open_data(names: Sequence[str], options: ReadOptions) -> list[Opened]:
         raise UnknownName("split", options.split, SPLITS)
     if options.transform not in TRANSFORMS:
         raise UnknownName("transform", options.transform, TRANSFORMS)
-    opened = [each for name in names for each in _opened(name, options)]
-    twice = sorted({each.name for each in opened if [other.name for other in opened].count(each.name) > 1})
+    opened = [part for name in names for part in _opened(name, options)]
+    twice = sorted({part.name for part in opened if [other.name for other in opened].count(part.name) > 1})
     if twice:
         raise BadInput(f"data set {twice[0]} is given twice: each is a column of its own, give it once")
     return opened
@@ -302,7 +302,7 @@ def _opened(text: str, options: ReadOptions) -> list[Opened]:
             f"Expected: {FACTS[found.kind].layout}"
         )
     # The subsets of a C version share a column, `NAME/corruption/severity`; all others have their own.
-    parts = [(each, each.name.split("/")[0] if found.kind.endswith("-c") else each.name) for each in found.parts]
+    parts = [(part, part.name.split("/")[0] if found.kind.endswith("-c") else part.name) for part in found.parts]
     # What is said of all of them is said once, by the first.
     remark = f"taken for {FACTS[found.kind].title} ({found.kind}), {found.remark}" if found.remark else ""
     said = [*([remark] if remark else []), *([f"not complete: {missing}"] if missing is not None else [])]

@@ -150,7 +150,7 @@ def _single(root: Path, kind: str, split: str, numbering: Numbering) -> Listing:
             return tree_listing(tree, numbering)
         if kind == "imagenet-real":
             beside = root if root.is_dir() else root.parent
-            real = next((each for each in (beside / "real.json", beside.parent / "real.json") if each.is_file()), None)
+            real = next((path for path in (beside / "real.json", beside.parent / "real.json") if path.is_file()), None)
             return replace(real_listing(LISTERS["imagenet"](tree, "imagenet"), real), name=kind)
         return LISTERS[kind](tree, kind)
     except BadInput as error:
@@ -199,14 +199,14 @@ def _v2_variant(root: Path, name: str) -> Listing:
 def _c_parts(root: Path, kind: str, numbering: Numbering) -> list[Part]:
     subsets, made = corruption_folders(root), origin_of(root)
     if kind.startswith("cifar"):
-        arrays = [each for each in subsets if each.path.is_file()]
-        return [_c_part(kind, each, partial(cifar_c_listing, each, kind, made.split or "test")) for each in arrays]
+        arrays = [subset for subset in subsets if subset.path.is_file()]
+        return [_c_part(kind, array, partial(cifar_c_listing, array, kind, made.split or "test")) for array in arrays]
     name = root.resolve().name if kind == "folder-c" else kind
     parts: list[Part] = []
-    for each in (subset for subset in subsets if subset.path.is_dir()):
+    for folder in (subset for subset in subsets if subset.path.is_dir()):
         # The first says for all how the classes are numbered.
         lister = _published_c if kind == "imagenet-c" else partial(_as_made, made, numbering, bool(parts))
-        parts.append(_c_part(name, each, partial(folder_c_listing, each, name, lister)))
+        parts.append(_c_part(name, folder, partial(folder_c_listing, folder, name, lister)))
     return parts
 
 

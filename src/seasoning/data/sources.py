@@ -96,7 +96,7 @@ def held_out(name: str, used: Sequence[Used]) -> Samples:
     """
     samples = load_source(name)
     # Parts are filled in one order, so the images that were used are the first of it.
-    most = max(sum(each) for each in (usual_parts(name), *used))
+    most = max(sum(parts) for parts in (usual_parts(name), *used))
     return split_samples(samples, {"used": most, "held out": len(samples) - most})["held out"]
 
 
@@ -159,7 +159,7 @@ def split_samples(samples: S, sizes: Mapping[str, int]) -> dict[str, S]:
     """
     if sum(sizes.values()) > len(samples):
         raise BadInput(f"{samples.name}: parts of {dict(sizes)} ask for more than its {len(samples)} samples")
-    rows = {each: row for row, each in enumerate(samples.ids.tolist())}
-    order = torch.tensor([rows[each] for each in drawing_order(samples)])
+    rows = {sample: row for row, sample in enumerate(samples.ids.tolist())}
+    order = torch.tensor([rows[sample] for sample in drawing_order(samples)])
     parts = dict(zip(sizes, order[: sum(sizes.values())].split(list(sizes.values())), strict=True))
     return {part: samples.take(rows.sort().values, f"{samples.name}/{part}") for part, rows in parts.items()}

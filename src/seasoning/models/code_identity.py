@@ -38,7 +38,7 @@ def code_identity(network: nn.Module, modules: Iterable[ModuleType], folder: Pat
     """
     digest = hashlib.sha256()
     own = sorted(modules, key=lambda each: str(each.__file__))
-    names = frozenset(each.__name__ for each in own)
+    names = frozenset(module.__name__ for module in own)
 
     def feed(value: Any) -> None:
         # A folder that is mentioned may lie elsewhere tomorrow.
@@ -77,7 +77,7 @@ def _text(value: Any, depth: int, own: frozenset[str]) -> str:
         return _name(type(value))
     inner = partial(_text, depth=depth - 1, own=own)
     if isinstance(value, dict):
-        return "{" + ", ".join(sorted(f"{key!r}: {inner(each)}" for key, each in value.items())) + "}"
+        return "{" + ", ".join(sorted(f"{key!r}: {inner(item)}" for key, item in value.items())) + "}"
     if isinstance(value, (set, frozenset)):
         return "{" + ", ".join(sorted(map(inner, value))) + "}"
     if isinstance(value, (list, tuple)):

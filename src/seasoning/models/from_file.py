@@ -51,7 +51,7 @@ def network_from_file(name: str, num_classes: int, options: Mapping[str, Any]) -
             spec.loader.exec_module(module)
         except Exception as error:
             raise BadInput(f"{path} raised {type(error).__name__} on import: {error}") from error
-        own = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
+        own = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         function = getattr(module, called, None)
         if not callable(function):
             raise UnknownName(f"function of {path}", called, own)
@@ -76,7 +76,7 @@ def require_file(name: str) -> tuple[Path, str]:
         raise BadInput(f"architecture {name!r}: name a function of the file, as in {name.rstrip(':')}:build")
     path = Path(text)
     if not path.is_file():
-        beside = [each.name for each in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        beside = [file.name for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
         guess = nearest(path.name, beside)
         raise BadInput(f"no file {path}" + (f": did you mean {path.parent / guess}?" if guess else ""))
     return path, called
@@ -122,8 +122,8 @@ def _beside(module: ModuleType, top: str, folder: Path) -> bool:
     paths = getattr(module, "__path__", ())
     # Some libraries put objects of their own instead of modules.
     found = [getattr(module, "__file__", None), *(paths if isinstance(paths, Iterable) else ())]
-    locations = [Path(each) for each in found if isinstance(each, str)]
-    return any(each.is_relative_to(path) for each in locations for path in (folder / top, folder / f"{top}.py"))
+    locations = [Path(location) for location in found if isinstance(location, str)]
+    return any(location.is_relative_to(path) for location in locations for path in (folder / top, folder / f"{top}.py"))
 
 
 def _arguments(function: Callable[..., Any], name: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -133,11 +133,11 @@ def _arguments(function: Callable[..., Any], name: str, given: dict[str, Any]) -
         BadInput: it does not take one of them, or wants something that is not given.
     """
     signature = inspect.signature(function)
-    kinds = {each.kind for each in signature.parameters.values()}
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
     named = {
-        each.name
-        for each in signature.parameters.values()
-        if each.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        parameter.name
+        for parameter in signature.parameters.values()
+        if parameter.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     }
     if inspect.Parameter.VAR_KEYWORD not in kinds and "in_chans" not in named:
         given = {option: value for option, value in given.items() if option != "in_chans"}

@@ -206,7 +206,7 @@ def _misfit(tensors: State, own: State) -> str | None:
             return f"the checkpoint lacks tensor {name!r} of shape {tuple(tensor.shape)}"
         if tensors[name].shape != tensor.shape:
             given, wanted = tuple(tensors[name].shape), tuple(tensor.shape)
-            first = next((each for each, tensor in own.items() if tensor.dim() == 4), None)
+            first = next((name for name, tensor in own.items() if tensor.dim() == 4), None)
             if name == first and len(given) == 4 and given == (wanted[0], 1, *wanted[2:]):
                 return f"tensor {name!r} takes 1 channel in the checkpoint, {wanted[1]} here: build it with in_chans=1"
             return f"tensor {name!r} has shape {given} in the checkpoint, the architecture wants {wanted}"

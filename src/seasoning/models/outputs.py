@@ -41,12 +41,14 @@ def _only(output: Any, shape: tuple[int, int | None]) -> Tensor:
     if isinstance(parts.get(_NAME), Tensor):
         named: Tensor = parts[_NAME]
         return named
-    tensors = {name: each for name, each in parts.items() if isinstance(each, Tensor)}
-    alike = tensors if len(tensors) == 1 else {name: each for name, each in tensors.items() if each.shape == shape}
+    tensors = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+    alike = (
+        tensors if len(tensors) == 1 else {name: tensor for name, tensor in tensors.items() if tensor.shape == shape}
+    )
     if len(alike) == 1:
         return next(iter(alike.values()))
     kind = type(output).__name__
-    held = ", ".join(f"{name} of shape {tuple(each.shape)}" for name, each in tensors.items()) or "no tensor"
+    held = ", ".join(f"{name} of shape {tuple(tensor.shape)}" for name, tensor in tensors.items()) or "no tensor"
     raise BadInput(
         f"the network returns a {kind} with {held}: have it return the logits (B, K) alone, or under the name {_NAME!r}"
     )
@@ -55,7 +57,7 @@ def _only(output: Any, shape: tuple[int, int | None]) -> Tensor:
 def _parts(output: Any) -> Mapping[str, Any]:
     """The parts of an output by name, or by index where they have none."""
     if isinstance(output, Mapping):
-        return {str(name): each for name, each in output.items()}
+        return {str(name): value for name, value in output.items()}
     if isinstance(output, Sequence) and not isinstance(output, (str, bytes)):
         names = getattr(output, "_fields", None) or [f"item {index}" for index in range(len(output))]
         return dict(zip(names, output, strict=True))

@@ -106,7 +106,7 @@ class ResidualNetwork(nn.Module):
         # The order of these lines is that of the random numbers: another one initializes other networks.
         self.stem = nn.Conv2d(in_chans, widths[0], 3, padding=1, bias=False)
         triples = zip(widths, widths[1:], strides, strict=False)
-        self.blocks = nn.Sequential(*[_Block(*each, norm, ACTIVATIONS[activation], kind) for each in triples])
+        self.blocks = nn.Sequential(*[_Block(*triple, norm, ACTIVATIONS[activation], kind) for triple in triples])
         self.norm = norm(widths[-1])
         self.fc = nn.Linear(widths[-1], num_classes)
 

@@ -115,8 +115,8 @@ def wanted(record: RunRecord, chosen: Mapping[str, tuple[float, ...]]) -> list[t
     """What the tables want of held-out images: a model, a task, and whether under the stronger attack; each once."""
     everyone = contenders(record, chosen)
     tasks = dict.fromkeys(task for tasks in record.columns.values() for task in tasks)
-    found = [(each, task, False) for each in everyone for task in tasks]
-    return found + [(each, task, True) for each in everyone if each.confirmed for task in record.confirming]
+    found = [(model, task, False) for model in everyone for task in tasks]
+    return found + [(model, task, True) for model in everyone if model.confirmed for task in record.confirming]
 
 
 def chosen_soups(results: Results, objective: SearchObjective, top: int = TOP) -> list[Choice]:
@@ -186,7 +186,9 @@ def missing(results: Results) -> list[str]:
 def _even(record: RunRecord, names: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """Equal weights of all ingredients, and of those that an objective is about, by what they are called."""
     found: dict[str, tuple[float, ...]] = {}
-    for group in dict.fromkeys((*(each.ingredients for each in record.objectives if each.ingredients), ())):
+    for group in dict.fromkeys(
+        (*(objective.ingredients for objective in record.objectives if objective.ingredients), ())
+    ):
         members = [not group or name in group for name in names]
         size = sum(members)
         weights = tuple(float(member) / size for member in members)
@@ -201,7 +203,9 @@ def _choices(results: Results, objective: SearchObjective) -> list[Choice]:
         if answer.objective == objective:
             return [Choice(soup.weights, soup.judged.selection) for soup in answer.chosen]
     names = results.names
-    candidates = [each for each in results.candidates(objective.tasks) if objective.allows(each.weights, names)]
+    candidates = [
+        candidate for candidate in results.candidates(objective.tasks) if objective.allows(candidate.weights, names)
+    ]
     try:
         return choose(candidates, objective, _MOST) if candidates else []
     except BadInput:
@@ -210,19 +214,19 @@ def _choices(results: Results, objective: SearchObjective) -> list[Choice]:
 
 def _asked(results: Results, objective: SearchObjective) -> SearchObjective:
     """The objective of the search with the same terms, whatever it is called, that without limits first; else this."""
-    same = [each for each in results.record.objectives if each.terms == objective.terms]
-    plain = [each for each in same if not each.limits and not each.ingredients]
+    same = [asked for asked in results.record.objectives if asked.terms == objective.terms]
+    plain = [asked for asked in same if not asked.limits and not asked.ingredients]
     return objective if objective in same else next(iter([*plain, *same]), objective)
 
 
 def _named(results: Results, name: str) -> SearchObjective | None:
     """The objective of the search with this name."""
-    return next((each for each in results.record.objectives if each.name == name), None)
+    return next((asked for asked in results.record.objectives if asked.name == name), None)
 
 
 def _of_tables(objectives: Sequence[SearchObjective]) -> list[SearchObjective]:
     """The objectives whose soups stand in the tables: those over several tasks, or the first one."""
-    return [each for each in objectives if len(each.tasks) > 1] or list(objectives[:1])
+    return [objective for objective in objectives if len(objective.tasks) > 1] or list(objectives[:1])
 
 
 def _is_attacked(objective: SearchObjective) -> bool:

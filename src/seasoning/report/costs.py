@@ -46,8 +46,8 @@ def joint_training(results: Results) -> int | None:
     Each of its steps attacks under every threat, as each fine-tune's does under its own. `None` where the trainings
     were not counted.
     """
-    robust = [each.gradients for each in results.ingredients[1:] if each.threat is not None]
-    known = [each for each in robust if each is not None]
+    robust = [ingredient.gradients for ingredient in results.ingredients[1:] if ingredient.threat is not None]
+    known = [gradients for gradients in robust if gradients is not None]
     if not known or len(known) < len(robust):
         return None
     # The first ingredient is the base that a joint training starts from, too; its own threat is attacked as well.
@@ -57,14 +57,17 @@ def joint_training(results: Results) -> int | None:
 def cost_tables(results: Results) -> list[Grid]:
     """Passes by stage; and, where trainings were counted, soups against joint trainings for several trade-offs."""
     stages = spent(results)
-    rows = [[f"training {each.name}", _count(each.gradients), _UNKNOWN, _UNKNOWN] for each in results.ingredients]
+    rows = [
+        [f"training {ingredient.name}", _count(ingredient.gradients), _UNKNOWN, _UNKNOWN]
+        for ingredient in results.ingredients
+    ]
     for part, doing in _STAGES.items():
         one = stages[part]
         rows.append([doing, _count(one.gradients), _count(one.forwards), f"{one.seconds:,.0f}"])
     note = "Images through a model: with a gradient, and in all. Seconds are those of the machines that measured."
     grids = [Grid("Cost", note, ["stage", "gradients", "forwards", "seconds"], rows, "cost")]
-    trained, joint = [each.gradients for each in results.ingredients], joint_training(results)
-    known = [each for each in trained if each is not None]
+    trained, joint = [ingredient.gradients for ingredient in results.ingredients], joint_training(results)
+    known = [gradients for gradients in trained if gradients is not None]
     if joint is None or len(known) < len(trained):
         return grids
     once = sum(known) + stages["selection"].gradients

@@ -68,16 +68,19 @@ def board(results: Results) -> Board:
     objectives = {label: results.objective((label,), label) for label in results.columns}
     objectives |= {UNION: results.union} if results.union is not None else {}
     known = {
-        weights: [results.measured(model, "selection", each.tasks) for each in objectives.values()]
+        weights: [results.measured(model, "selection", objective.tasks) for objective in objectives.values()]
         for weights, model in results.soups
     }
-    soups = {weights: outcomes for weights, outcomes in known.items() if any(each is not None for each in outcomes)}
+    soups = {
+        weights: outcomes for weights, outcomes in known.items() if any(outcome is not None for outcome in outcomes)
+    }
     counts = [
-        [_count(each, rows) for each, rows in zip(objectives.values(), own, strict=True)] for own in soups.values()
+        [_count(objective, rows) for objective, rows in zip(objectives.values(), own, strict=True)]
+        for own in soups.values()
     ]
     columns = [
-        Column(label, _kind(results, label), max((row[index][1] for row in counts), default=0), len(each.terms))
-        for index, (label, each) in enumerate(objectives.items())
+        Column(label, _kind(results, label), max((row[index][1] for row in counts), default=0), len(objective.terms))
+        for index, (label, objective) in enumerate(objectives.items())
     ]
     held = {row: _held_out(results, weights, objectives.values()) for row, weights in enumerate(soups)}
     return Board(
@@ -87,11 +90,11 @@ def board(results: Results) -> Board:
         np.array(list(soups)).reshape(len(soups), len(results.ingredients)),
         np.array([[right for right, _ in row] for row in counts], dtype=np.int64).reshape(len(soups), len(columns)),
         {
-            index: np.array([_ends(each, own[index]) for own in soups.values()]).reshape(len(soups), 2)
-            for index, each in enumerate(objectives.values())
-            if len(each.terms) > 1
+            index: np.array([_ends(objective, own[index]) for own in soups.values()]).reshape(len(soups), 2)
+            for index, objective in enumerate(objectives.values())
+            if len(objective.terms) > 1
         },
-        {row: numbers for row, numbers in held.items() if any(each is not None for each in numbers)},
+        {row: numbers for row, numbers in held.items() if any(number is not None for number in numbers)},
         policy=results.plan.batch_norm,
         start=_first_question(results, objectives),
     )
@@ -99,8 +102,8 @@ def board(results: Results) -> Board:
 
 def starting_point(columns: Sequence[Column]) -> list[int]:
     """Where the sliders stand at first: on the union of the threats, or on the clean set and its shifts alike."""
-    if any(each.kind == UNION for each in columns):
-        return [_LARGEST if each.kind == UNION else 0 for each in columns]
+    if any(column.kind == UNION for column in columns):
+        return [_LARGEST if column.kind == UNION else 0 for column in columns]
     return [_LARGEST] * len(columns)
 
 
@@ -117,10 +120,10 @@ def mix_command(ingredients: Sequence[str], weights: Sequence[float], policy: st
 
 def payload(known: Board) -> dict[str, Any]:
     """The board as JSON can hold it; counts as little-endian 16- or 32-bit numbers in base 64, row by row."""
-    wide = max((each.images for each in known.columns), default=0) >= _MISSING
+    wide = max((column.images for column in known.columns), default=0) >= _MISSING
     counts = np.where(known.right < 0, 0xFFFFFFFF if wide else _MISSING, known.right)
     return {
-        "columns": [{"name": each.name, "kind": each.kind, "images": each.images} for each in known.columns],
+        "columns": [{"name": column.name, "kind": column.kind, "images": column.images} for column in known.columns],
         "ingredients": known.ingredients,
         "files": known.files,
         "policy": known.policy,
@@ -129,7 +132,7 @@ def payload(known: Board) -> dict[str, Any]:
         "right": base64.b64encode(counts.astype("<u4" if wide else "<u2").tobytes()).decode(),
         "intervals": {str(index): [_short(ends) for ends in rows] for index, rows in known.intervals.items()},
         "heldOut": {
-            str(row): [None if each is None else _short(each[:3]) for each in numbers]
+            str(row): [None if number is None else _short(number[:3]) for number in numbers]
             for row, numbers in known.held_out.items()
         },
         "start": list(known.start) or starting_point(known.columns),
@@ -142,11 +145,11 @@ def _first_question(results: Results, objectives: Mapping[str, SearchObjective])
     asked = set(results.record.objectives[0].terms)
     for label, objective in objectives.items():
         if set(objective.terms) == asked:
-            return tuple(_LARGEST if each == label else 0 for each in objectives)
+            return tuple(_LARGEST if objective == label else 0 for objective in objectives)
     tasks = {term.tasks for term in asked}
     labels = [label for label, own in results.columns.items() if all((task,) in tasks for task in own)]
     if labels and set(results.objective(labels, "").terms) == asked:
-        return tuple(_LARGEST if each in labels else 0 for each in objectives)
+        return tuple(_LARGEST if objective in labels else 0 for objective in objectives)
     return ()
 
 
@@ -174,8 +177,8 @@ def _held_out(
     results: Results, weights: tuple[float, ...], objectives: Iterable[SearchObjective]
 ) -> list[Estimate | None]:
     """A soup's numbers on images that chose nothing."""
-    known = [(each, results.measured(results.soup(weights), "test", each.tasks)) for each in objectives]
-    return [None if outcomes is None else each.estimate(outcomes) for each, outcomes in known]
+    known = [(objective, results.measured(results.soup(weights), "test", objective.tasks)) for objective in objectives]
+    return [None if outcomes is None else objective.estimate(outcomes) for objective, outcomes in known]
 
 
 def _kind(results: Results, name: str) -> str:

@@ -46,12 +46,14 @@ def drawings(results: Results) -> list[Drawing]:
     """Every figure that the run has the numbers for, in the order of the page."""
     made = [*_ternaries(results), _lines(results), _pareto(results), _union_intervals(results)]
     made += [_composition(results), _ladder(results), _regret(results), _training(results)]
-    known = [each for each in made if each is not None]
+    known = [drawing for drawing in made if drawing is not None]
     # Names that differ in signs only would share files.
-    words = [each.name for each in known]
+    words = [drawing.name for drawing in known]
     return [
-        each._replace(name=f"{each.name}-{words[:index].count(each.name) + 1}") if each.name in words[:index] else each
-        for index, each in enumerate(known)
+        drawing._replace(name=f"{drawing.name}-{words[:index].count(drawing.name) + 1}")
+        if drawing.name in words[:index]
+        else drawing
+        for index, drawing in enumerate(known)
     ]
 
 
@@ -97,9 +99,9 @@ def _ternaries(results: Results) -> Iterator[Drawing]:
         return
     names = [results.ingredients[index].name for index in corners]
     inside = {
-        tuple(each.weights[index] for index in corners): numbers(results, each.outcomes)
-        for each in results.candidates(_maps(results).tasks)
-        if isclose(sum(each.weights[index] for index in corners), 1) and min(each.weights) >= 0
+        tuple(candidate.weights[index] for index in corners): numbers(results, candidate.outcomes)
+        for candidate in results.candidates(_maps(results).tasks)
+        if isclose(sum(candidate.weights[index] for index in corners), 1) and min(candidate.weights) >= 0
     }
     if len(inside) < 3:
         return
@@ -122,10 +124,10 @@ def _lines(results: Results) -> Drawing | None:
     panels, points = [], []
     for one, other in combinations(range(len(results.ingredients)), 2):
         between = sorted(
-            (each.weights[other], numbers(results, each.outcomes))
-            for each in results.candidates(_maps(results).tasks)
-            if isclose(each.weights[one] + each.weights[other], 1)
-            and not any(weight for index, weight in enumerate(each.weights) if index not in (one, other))
+            (candidate.weights[other], numbers(results, candidate.outcomes))
+            for candidate in results.candidates(_maps(results).tasks)
+            if isclose(candidate.weights[one] + candidate.weights[other], 1)
+            and not any(weight for index, weight in enumerate(candidate.weights) if index not in (one, other))
         )
         if len(between) < 3:
             continue
@@ -156,9 +158,9 @@ def _pareto(results: Results) -> Drawing | None:
     if len(candidates) < 3:
         return None
     # Intervals of thousands of dots would not be seen; the crowd is drawn without.
-    crowd = [_bare_spot(clean, other, each.outcomes) for each in candidates]
+    crowd = [_bare_spot(clean, other, candidate.outcomes) for candidate in candidates]
     best = pareto_front(np.array([(dot.x.value, dot.y.value) for dot in crowd]))
-    by_weights = {each.weights: each.outcomes for each in candidates}
+    by_weights = {candidate.weights: candidate.outcomes for candidate in candidates}
     count = len(results.ingredients)
     asked = {
         note.name: tuple(float(index == own) for index in range(count)) for own, note in enumerate(results.ingredients)
@@ -178,8 +180,8 @@ def _pareto(results: Results) -> Drawing | None:
         "are joined, named models have 95 % intervals",
         ("soup", "clean", f"{what}", "undominated"),
         [
-            (spoken_weights(results, each.weights), dot.x.value, dot.y.value, int(index in best))
-            for index, (each, dot) in enumerate(zip(candidates, crowd, strict=True))
+            (spoken_weights(results, candidate.weights), dot.x.value, dot.y.value, int(index in best))
+            for index, (candidate, dot) in enumerate(zip(candidates, crowd, strict=True))
         ],
         partial(pareto_figure, crowd, [crowd[index] for index in best], named, "clean, %", f"{what}, %"),
     )
@@ -239,15 +241,15 @@ def _panel(results: Results, objective: SearchObjective) -> tuple[str, str]:
         return "under the threats", results.label(str(task)) if len(objective.tasks) == 1 else UNION
     if task.corruption is None:
         return "clean and under the shifts", results.label(str(task))
-    damaged = {each.column for each in map(Task.parse, results.record.parts) if each.severity is not None}
+    damaged = {task.column for task in map(Task.parse, results.record.parts) if task.severity is not None}
     return task.corruption if len(damaged) == 1 else f"{task.column}: {task.corruption}", str(task.severity)
 
 
 def _ladder(results: Results) -> Drawing | None:
     """Robust accuracy against the radius, where a norm was measured at two or more."""
     panels: dict[str, list[Line]] = {}
-    for each in contenders(results.record, known_choices(results)):
-        model = key_of(results, each)
+    for contender in contenders(results.record, known_choices(results)):
+        model = key_of(results, contender)
         clean = results.outcomes(model, "test", results.source)
         steps: dict[str, dict[float, Estimate]] = {}
         for threat, outcomes in results.radii(model):
@@ -256,7 +258,7 @@ def _ladder(results: Results) -> Drawing | None:
             if len(found) > 1:
                 ladder = found if clean is None else {0.0: metrics.accuracy(clean)} | found
                 radii = sorted(ladder)
-                panels.setdefault(norm, []).append(Line(each.name, radii, [ladder[radius] for radius in radii]))
+                panels.setdefault(norm, []).append(Line(contender.name, radii, [ladder[radius] for radius in radii]))
     if not panels:
         return None
     return Drawing(
@@ -274,7 +276,7 @@ def _regret(results: Results) -> Drawing | None:
     named = {UNION: results.union, "mean of clean and shifts" if results.shifts else CLEAN: results.mean}
     for name, objective in named.items():
         candidates: list[Candidate] = [] if objective is None else results.candidates(objective.tasks)
-        images = min((len(rows) for each in candidates for rows in each.outcomes.values()), default=0)
+        images = min((len(rows) for candidate in candidates for rows in candidate.outcomes.values()), default=0)
         counts = [count for count in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if count < images]
         if objective is not None and counts and len(candidates) > 1:
             lines.append(Line(name, counts, regret_curve(candidates, objective, counts)))
@@ -293,16 +295,16 @@ def _regret(results: Results) -> Drawing | None:
 
 def _training(results: Results) -> Drawing | None:
     panels, points = [], []
-    for each in results.ingredients:
+    for ingredient in results.ingredients:
         lines = []
         for name in (CLEAN, "robust"):
-            known = [(step.epoch, value) for step in each.curve if (value := getattr(step, name)) is not None]
+            known = [(step.epoch, value) for step in ingredient.curve if (value := getattr(step, name)) is not None]
             if known:
                 epochs, values = zip(*known, strict=True)
                 lines.append(Line(name, epochs, [Estimate(value, value, value, 0) for value in values]))
         if lines:
-            panels.append(Panel(each.name, "epoch", lines))
-            points += [(each.name, line.name, *row[:2]) for line in lines for row in _rows(line)]
+            panels.append(Panel(ingredient.name, "epoch", lines))
+            points += [(ingredient.name, line.name, *row[:2]) for line in lines for row in _rows(line)]
     if not panels:
         return None
     return Drawing(
@@ -316,7 +318,7 @@ def _training(results: Results) -> Drawing | None:
 
 
 def _rows(line: Line) -> list[tuple[float, float, float, float]]:
-    return [(x, *each[:3]) for x, each in zip(line.positions, line.estimates, strict=True)]
+    return [(x, *estimate[:3]) for x, estimate in zip(line.positions, line.estimates, strict=True)]
 
 
 def _word(text: str) -> str:

@@ -119,7 +119,7 @@ def _texts(
             interval = "" if each is None or not each.n else f" [{100 * each.low:.1f}, {100 * each.high:.1f}]"
             texts.append(cell(escape(_value(row, column, each)), interval, index in row.best))
         rows.append((None if group is None else escape(group), texts))
-    return [escape(each) for each in ("model", "# FP", *table.columns)], rows
+    return [escape(heading) for heading in ("model", "# FP", *table.columns)], rows
 
 
 def _grouped(rows: Sequence[Row]) -> list[tuple[str | None, Row]]:

@@ -87,9 +87,9 @@ def explorer_content(known: Board) -> dict[str, Any]:
         "board_json": Markup(text.replace("<", "\\u003c")),
         "sliders": _sliders(known.columns),
         "presets": _presets(known.columns),
-        "clean_column": next((index for index, each in enumerate(known.columns) if each.kind == CLEAN), None),
+        "clean_column": next((index for index, column in enumerate(known.columns) if column.kind == CLEAN), None),
         "has_held_out": bool(known.held_out),
-        "images": max((each.images // each.parts for each in known.columns), default=0),
+        "images": max((column.images // column.parts for column in known.columns), default=0),
     }
 
 
@@ -104,7 +104,7 @@ def _sliders(columns: Sequence[Column]) -> list[_Sliders]:
 
 def _presets(columns: Sequence[Column]) -> list[tuple[str, str]]:
     """Names of useful states of the sliders, and the states."""
-    kinds = [each.kind for each in columns]
+    kinds = [column.kind for column in columns]
     found = []
     if UNION in kinds:
         found.append(("All threats at once", [kind == UNION for kind in kinds]))
@@ -114,7 +114,7 @@ def _presets(columns: Sequence[Column]) -> list[tuple[str, str]]:
         found.append(("Clean and all threats", [kind in (CLEAN, UNION) for kind in kinds]))
     if CLEAN in kinds:
         found.append(("Clean only", [kind == CLEAN for kind in kinds]))
-    return [(name, " ".join("10" if each else "0" for each in state)) for name, state in found]
+    return [(name, " ".join("10" if shown else "0" for shown in state)) for name, state in found]
 
 
 def _content(results: Results, published: bool) -> dict[str, Any]:
@@ -152,7 +152,11 @@ def _content(results: Results, published: bool) -> dict[str, Any]:
 def _whole_and_parts(results: Results, each: Mapping[str, _Each]) -> tuple[list[_Each], list[_Each]]:
     """What belongs to objectives, by their names: of those over whole data sets, and of those over one part of many."""
     columns = set(results.columns.values())
-    parts = {each.name for each in results.record.objectives if len(each.tasks) == 1 and each.tasks not in columns}
+    parts = {
+        objective.name
+        for objective in results.record.objectives
+        if len(objective.tasks) == 1 and objective.tasks not in columns
+    }
     return [own for name, own in each.items() if name not in parts], [each[name] for name in each if name in parts]
 
 
@@ -181,7 +185,9 @@ def _answered(results: Results, answer: Answer) -> dict[str, Any]:
     """The first screen of a search that has ended: its first objective."""
     best, name = answer.chosen[0], answer.objective.name
     clean = results.entry(results.soup(best.weights), (CLEAN,))
-    rival = next((each for each in answer.ingredients if answer.rival and each.name == answer.rival.name), None)
+    rival = next(
+        (ingredient for ingredient in answer.ingredients if answer.rival and ingredient.name == answer.rival.name), None
+    )
     return _screen(
         results,
         question=f"Is one soup better for \u201c{name}\u201d than the best of its ingredients?",

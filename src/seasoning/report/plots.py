@@ -104,10 +104,10 @@ def intervals_figure(estimates: Mapping[str, Estimate], title: str, marked: str)
     """Numbers with their intervals, one line each, the marked one set off."""
     figure = Figure(figsize=(6.4, 0.6 + 0.3 * len(estimates)), layout="constrained")
     axes = figure.add_subplot()
-    for index, (name, each) in enumerate(reversed(list(estimates.items()))):
+    for index, (name, estimate) in enumerate(reversed(list(estimates.items()))):
         color, marker = (PALETTE[1], "D") if name == marked else (PALETTE[0], "o")
-        axes.plot([100 * each.low, 100 * each.high], [index, index], color=color, linewidth=1.6)
-        axes.plot([100 * each.value], [index], marker=marker, color=color, markersize=6)
+        axes.plot([100 * estimate.low, 100 * estimate.high], [index, index], color=color, linewidth=1.6)
+        axes.plot([100 * estimate.value], [index], marker=marker, color=color, markersize=6)
     axes.set_yticks(range(len(estimates)), list(estimates)[::-1])
     axes.set_xlabel(title)
     axes.set_xlim(left=0)
@@ -129,7 +129,7 @@ def lines_figure(panels: Sequence[Panel], vertical: str, marks: Sequence[float] 
         for line in panel.lines:
             number = names.index(line.name) % len(PALETTE)
             low, value, high = (
-                [100 * getattr(each, name) for each in line.estimates] for name in ("low", "value", "high")
+                [100 * getattr(estimate, name) for estimate in line.estimates] for name in ("low", "value", "high")
             )
             axes.fill_between(line.positions, low, high, color=PALETTE[number], alpha=0.15, linewidth=0)
             (handles[line.name],) = axes.plot(
@@ -211,8 +211,8 @@ def pareto_figure(
     figure = Figure(figsize=(6.0, 4.0), layout="constrained")
     axes = figure.add_subplot()
     axes.scatter(
-        [100 * each.x.value for each in crowd],
-        [100 * each.y.value for each in crowd],
+        [100 * dot.x.value for dot in crowd],
+        [100 * dot.y.value for dot in crowd],
         s=14,
         color=PALETTE[5],
         alpha=0.65,
@@ -222,25 +222,25 @@ def pareto_figure(
     )
     edge = sorted(front, key=lambda each: each.x.value)
     axes.plot(
-        [100 * each.x.value for each in edge],
-        [100 * each.y.value for each in edge],
+        [100 * dot.x.value for dot in edge],
+        [100 * dot.y.value for dot in edge],
         color=PALETTE[0],
         marker="o",
         markersize=3.5,
         label="no soup is better in both",
     )
-    for index, each in enumerate(named):
-        x, y = 100 * each.x.value, 100 * each.y.value
+    for index, dot in enumerate(named):
+        x, y = 100 * dot.x.value, 100 * dot.y.value
         axes.errorbar(
             [x],
             [y],
-            xerr=[[max(x - 100 * each.x.low, 0)], [max(100 * each.x.high - x, 0)]],
-            yerr=[[max(y - 100 * each.y.low, 0)], [max(100 * each.y.high - y, 0)]],
+            xerr=[[max(x - 100 * dot.x.low, 0)], [max(100 * dot.x.high - x, 0)]],
+            yerr=[[max(y - 100 * dot.y.low, 0)], [max(100 * dot.y.high - y, 0)]],
             fmt=MARKERS[(index + 1) % len(MARKERS)],
             color=PALETTE[1] if index == len(named) - 1 else INK,
             markersize=6,
             linewidth=0.8,
-            label=each.name,
+            label=dot.name,
         )
     axes.set_xlabel(horizontal)
     axes.set_ylabel(vertical)

@@ -50,14 +50,14 @@ def _rows(number: str) -> list[Row]:
     text = resources.files("seasoning.report").joinpath("published.csv").read_text(encoding="utf-8")
     return [
         Row(
-            each["model"],
+            line["model"],
             1,
-            [_as_published(each[column]) for column in (*COLUMNS, "mean")],
-            one_model=each["one_model"] == "1",
-            group=each["group"],
+            [_as_published(line[column]) for column in (*COLUMNS, "mean")],
+            one_model=line["one_model"] == "1",
+            group=line["group"],
         )
-        for each in csv.DictReader(text.splitlines())
-        if each["table"] == number
+        for line in csv.DictReader(text.splitlines())
+        if line["table"] == number
     ]
 
 

@@ -159,7 +159,7 @@ class Results:
 
     def alone(self, name: str) -> ModelKey:
         """Key of an ingredient."""
-        return self.soup([float(each == name) for each in self.names])
+        return self.soup([float(own == name) for own in self.names])
 
     def key(self, weights: Sequence[float], *, ensemble: bool) -> ModelKey:
         """Key of a soup, or of the ensemble of the ingredients whose weights are not 0."""
@@ -281,7 +281,7 @@ class Results:
         """A model in the column of an objective, right where it is right under all these attacks."""
         columns: list[Column] = []
         for term in objective.terms:
-            rows = [self.outcomes(model, "test", task, confirming=each) for task in term.tasks for each in attacks]
+            rows = [self.outcomes(model, "test", task, confirming=attack) for task in term.tasks for attack in attacks]
             known = [outcomes for outcomes in rows if outcomes is not None]
             if len(known) < len(rows):
                 return None

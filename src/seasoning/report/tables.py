@@ -89,7 +89,7 @@ def percent(estimate: Estimate) -> str:
 
 def points(difference: Estimate) -> str:
     """A difference and its 95 % interval in points, such as `"+10.6 [+7.1, +14.0]"`."""
-    value, low, high = (100 * each for each in difference[:3])
+    value, low, high = (100 * value for value in difference[:3])
     return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
@@ -106,7 +106,7 @@ def spoken_weights(results: Results, weights: Sequence[float]) -> str:
 def threats_table(results: Results) -> Table:
     """Accuracy of every contender on held-out images: clean, under each threat, and under all of them at once."""
     models = contenders(results.record, known_choices(results))
-    keys = [key_of(results, each) for each in models]
+    keys = [key_of(results, model) for model in models]
     before = () if results.before_attack is None else (results.before_attack,)
     columns: dict[str, list[Entry | None]] = {
         label: [results.entry(key, (label,)) for key in keys] for label in (*before, *results.threats)
@@ -127,7 +127,7 @@ def shifts_table(results: Results) -> Table:
     """Accuracy of every contender without attack on held-out images, their mean, and the shift-specific soups."""
     labels = results.clean
     models = contenders(results.record, known_choices(results))
-    keys = [key_of(results, each) for each in models]
+    keys = [key_of(results, model) for model in models]
     columns = [[results.entry(key, (label,)) for key in keys] for label in labels]
     columns.append([results.entry(key, labels) for key in keys])
     specific = {label: choices[0] for label, choices in top_specific(results).items() if choices}
@@ -234,12 +234,12 @@ def _rows(models: Sequence[Contender], columns: Sequence[Sequence[Entry | None]]
     best = [set(shown_best(column)) for column in columns]
     return [
         Row(
-            each.name,
-            each.passes,
+            model.name,
+            model.passes,
             [_estimate(column[index]) for column in columns],
             best=tuple(number for number, indices in enumerate(best) if index in indices),
         )
-        for index, each in enumerate(models)
+        for index, model in enumerate(models)
     ]
 
 

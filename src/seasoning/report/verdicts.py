@@ -122,7 +122,7 @@ def notes(answer: Answer) -> list[str]:
         )
     called = [
         *(f"soup {rank}" for rank in range(1, len(answer.chosen) + 1)),
-        *(each.name for each in answer.candidates),
+        *(candidate.name for candidate in answer.candidates),
     ]
     for pair in answer.comparisons:
         parts.append(
@@ -171,7 +171,7 @@ def union_differences(results: Results, *, confirming: bool = False) -> list[Dif
         results: The run.
         confirming: Count an image only if it also withstands the stronger attack, which not every model met.
     """
-    everyone = {each.name: key_of(results, each) for each in _confirmed(results, confirming)}
+    everyone = {model.name: key_of(results, model) for model in _confirmed(results, confirming)}
     soup = everyone.pop(UNION_SOUP, None)
     own = None if soup is None else results.union_entry(soup, confirming=confirming)
     if own is None:
@@ -187,23 +187,23 @@ def union_differences(results: Results, *, confirming: bool = False) -> list[Dif
 def confirmed_unions(results: Results) -> dict[str, tuple[Estimate, Estimate]]:
     """Union accuracy on held-out images under the default attack, and under it and the stronger one together."""
     found = {}
-    for each in _confirmed(results, True) if results.record.confirming else ():
-        key = key_of(results, each)
+    for model in _confirmed(results, True) if results.record.confirming else ():
+        key = key_of(results, model)
         before, after = (results.union_entry(key, confirming=confirming) for confirming in (False, True))
         if before is not None and after is not None:
-            found[each.name] = before.estimate, after.estimate
+            found[model.name] = before.estimate, after.estimate
     return found
 
 
 def _confirmed(results: Results, confirming: bool) -> list[Contender]:
     everyone = contenders(results.record, known_choices(results))
-    return [each for each in everyone if each.confirmed or not confirming]
+    return [model for model in everyone if model.confirmed or not confirming]
 
 
 def _alone(answer: Answer) -> str | None:
     """The ingredient that the best soup is, where it is one."""
     best = answer.chosen[0]
-    return next((each.name for each in answer.ingredients if each.weights == best.weights), None)
+    return next((ingredient.name for ingredient in answer.ingredients if ingredient.weights == best.weights), None)
 
 
 def _word(difference: Estimate) -> str:

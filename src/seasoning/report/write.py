@@ -65,13 +65,13 @@ def write_report(
         for form in formats:
             suffix, write = FORMATS[form]
             if form != "terminal":
-                written += [_write(out / "tables" / f"{each.name}.{suffix}", write(each)) for each in tables]
+                written += [_write(out / "tables" / f"{table.name}.{suffix}", write(table)) for table in tables]
         if "csv" in formats:
             soups = soups_table(results)
             written.append(_write(out / "tables" / f"{soups.name}.csv", FORMATS["csv"][1](soups)))
         if figures:
-            written += [path for each in drawings(results) for path in save(each, out / "figures", figures)]
-        return written, "\n".join(FORMATS["terminal"][1](each) for each in tables)
+            written += [path for drawing in drawings(results) for path in save(drawing, out / "figures", figures)]
+        return written, "\n".join(FORMATS["terminal"][1](table) for table in tables)
 
 
 def tables_of(results: Results, *, published: bool) -> list[Table | Grid]:
@@ -80,14 +80,14 @@ def tables_of(results: Results, *, published: bool) -> list[Table | Grid]:
     tables: list[Table | Grid] = [*answer_tables(results).values(), *([front] if front else [])]
     known = [threats_table(results)] if results.threats else []
     known += [shifts_table(results)] if results.shifts or not results.threats else []
-    tables += [each for each in (*known, top_table(results)) if each.rows]
+    tables += [table for table in (*known, top_table(results)) if table.rows]
     return [*tables, *cost_tables(results), *(published_tables(results) if published else [])]
 
 
 def soups_table(results: Results) -> Grid:
     """Every soup: its weights, and how many of the selection images it has right in every column."""
     known = board(results)
-    heads = [f"{each.name} (of {each.images})" for each in known.columns]
+    heads = [f"{column.name} (of {column.images})" for column in known.columns]
     rows = [
         [*(f"{weight:.12g}" for weight in weights), *("" if count < 0 else str(count) for count in counts)]
         for weights, counts in zip(known.weights, known.right, strict=True)

@@ -36,7 +36,7 @@ def judge(objective: SearchObjective, outcomes: Measured, chosen_on: Mapping[str
             made of those of any is in no complement.
     """
     everywhere = np.unique(np.concatenate(list(chosen_on.values())))
-    inside = {task: among({task: each}, chosen_on[task], True)[task] for task, each in outcomes.items()}
+    inside = {task: among({task: outcome}, chosen_on[task], True)[task] for task, outcome in outcomes.items()}
     outside = among(outcomes, everywhere, False)
     others = all(len(outside[task]) for task in objective.tasks)
     return Judged(

@@ -279,7 +279,7 @@ def _mix_to(
     numbers = [float(weights[index]) for index in used]
     for begin in range(0, len(out), size):
         piece = out[begin : begin + size]
-        parts: Iterator[Tensor] = (each[begin : begin + size] for each in flat)
+        parts: Iterator[Tensor] = (values[begin : begin + size] for values in flat)
         combine(piece, rule, parts, numbers, scratch, name, called)
         require_safe(name, piece, states, called)
 

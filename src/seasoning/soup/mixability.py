@@ -118,7 +118,7 @@ def check_mixable(
     given = [None] * len(states) if constants is None else list(constants)
     if len(given) != len(states):
         raise BadInput(f"normalization constants of {len(given)} for {len(states)} ingredients: give one pair for each")
-    known = [carried(state) if each is None else each for each, state in zip(given, states, strict=True)]
+    known = [carried(state) if constants is None else constants for constants, state in zip(given, states, strict=True)]
     try:
         _require_constants(known, called)
         agreed_names(zip(called, classes or (), strict=bool(classes)))
@@ -128,7 +128,7 @@ def check_mixable(
     barriers, center = ({}, None) if loss is None else _barriers(states, loss)
     count, based = len(states), base is not None
     whole = _likeness(_total(groups.values(), count + based), count, based)
-    layers = {name: _likeness(each, count, based) for name, each in groups.items()}
+    layers = {name: _likeness(group, count, based) for name, group in groups.items()}
     cosines = {pair: _cosine_of_most(pair, whole, groups) for pair in whole.cosines}
     reason = _unrelated(cosines, called) or (
         _too_far(cosines, called) if loss is None else _ridge(barriers, center, called)
@@ -148,9 +148,9 @@ def _require_constants(known: Sequence[Constants | None], called: Sequence[str])
     Raises:
         Mismatch: with both constants.
     """
-    given = [(name, each) for name, each in zip(called, known, strict=True) if each is not None]
-    for name, each in given[1:]:
-        for what, one, other in zip(("mean", "std"), given[0][1], each, strict=True):
+    given = [(name, constants) for name, constants in zip(called, known, strict=True) if constants is not None]
+    for name, constants in given[1:]:
+        for what, one, other in zip(("mean", "std"), given[0][1], constants, strict=True):
             a, b = (torch.as_tensor(values, dtype=torch.float64).flatten().tolist() for values in (one, other))
             if not alike(a, b):
                 raise Mismatch(f"{given[0][0]} normalizes images with {what} {_listed(a)} and {name} with {_listed(b)}")
@@ -161,7 +161,7 @@ def _listed(values: Sequence[float]) -> str:
 
 
 def _unknown(known: Sequence[Constants | None], called: Sequence[str]) -> list[str]:
-    unknown = [name for name, each in zip(called, known, strict=True) if each is None]
+    unknown = [name for name, constants in zip(called, known, strict=True) if constants is None]
     if len(unknown) in (0, len(called)):
         return []
     return [f"it is not known how {_joined(unknown)} normalizes images"]
@@ -172,12 +172,12 @@ def _unrelated(cosines: Mapping[Pair, float], called: Sequence[str]) -> str | No
     family = list(range(len(called)))
     for (i, j), cosine in cosines.items():
         if cosine >= _INDEPENDENT:
-            family = [family[i] if each == family[j] else each for each in family]
+            family = [family[i] if member == family[j] else member for member in family]
     apart = [cosine for (i, j), cosine in cosines.items() if family[i] != family[j]]
     if not apart:
         return None
     sides = [
-        _joined([name for name, each in zip(called, family, strict=True) if each == one])
+        _joined([name for name, member in zip(called, family, strict=True) if member == one])
         for one in dict.fromkeys(family)
     ]
     return f"independent trainings: {' versus '.join(sides)} (cosine at most {max(apart):.2f})"
@@ -247,7 +247,7 @@ def _products(states: Sequence[State], base: State | None, called: Sequence[str]
     for state, name in zip(everyone[1:], names[1:], strict=True):
         lacking = next((key for key in [*first, *state] if key not in first or key not in state), None)
         if lacking is not None:
-            one, other = ({lacking: each[lacking]} if lacking in each else {} for each in (first, state))
+            one, other = ({lacking: source[lacking]} if lacking in source else {} for source in (first, state))
             raise Mismatch(str(first_difference(one, other, names[0], name)))
     require_linear(first)
     require_same_constants(everyone, names)
@@ -286,7 +286,7 @@ def _tensor_products(key: str, states: Sequence[State], names: Sequence[str]) ->
     products = torch.zeros(2, len(states), len(states), dtype=torch.float64)
     flat = [tensor.reshape(-1) for tensor in tensors]
     for begin in range(0, len(flat[0]), _SLICE):
-        rows = torch.stack([each[begin : begin + _SLICE].to("cpu", torch.float64) for each in flat])
+        rows = torch.stack([values[begin : begin + _SLICE].to("cpu", torch.float64) for values in flat])
         for row, name in zip(rows, names, strict=True):
             if not is_finite(row):
                 raise Mismatch(f"tensor {key!r} has a NaN or infinite value in {name}")
@@ -304,7 +304,7 @@ def _cosine_of_most(pair: Pair, whole: Likeness, groups: Mapping[str, Tensor]) -
 
     A new head may hold a good part of the parameters, and says nothing of where the rest comes from.
     """
-    most = [each for each in groups.values() if _cosine(each[0], *pair) >= _INDEPENDENT]
+    most = [group for group in groups.values() if _cosine(group[0], *pair) >= _INDEPENDENT]
     if len(groups) / 2 < len(most) < len(groups):
         cosine = _cosine(_total(most, len(most[0][0]))[0], *pair)
         if cosine >= _RELATED:

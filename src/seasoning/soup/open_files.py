@@ -215,17 +215,17 @@ def opened(paths: Sequence[str | Path], folder: Path) -> Iterator[Opened]:
         for path, name in zip(paths, called, strict=True):
             # What no file holds as it is stays in memory no longer than until the next checkpoint.
             located = locate(path)
-            forms.append({key: Form(each.dtype, tuple(each.shape)) for key, each in located.items()})
+            forms.append({key: Form(location.dtype, tuple(location.shape)) for key, location in located.items()})
             own.append(
                 OpenIngredient(name, forms[-1], _offsets_of(located, name, folder, stack), _identity(path, located))
             )
             said.append(said_beside(located.entries, name))
             classes.append(names_beside(located.entries, path))
         found = [
-            each if form is None else _SharedIngredient(each, form)
-            for each, form in zip(own, shared_form(forms, called), strict=True)
+            ingredient if form is None else _SharedIngredient(ingredient, form)
+            for ingredient, form in zip(own, shared_form(forms, called), strict=True)
         ]
-        require_fit([each.like for each in found], called)
+        require_fit([ingredient.like for ingredient in found], called)
         require_same_meaning(found, called)
         constants, outside = normalized_by(called, said, own, found)
         everywhere = agreed(zip(called, constants, strict=True))
@@ -235,13 +235,15 @@ def opened(paths: Sequence[str | Path], folder: Path) -> Iterator[Opened]:
 
 def renamed(ingredients: Sequence[OpenIngredient]) -> list[OpenIngredient]:
     """Open checkpoints under the names that they can have in common, whatever their types."""
-    plans, _ = shared_names([list(each) for each in ingredients], [each.name for each in ingredients])
+    plans, _ = shared_names(
+        [list(ingredient) for ingredient in ingredients], [ingredient.name for ingredient in ingredients]
+    )
     found = []
-    for each, plan in zip(ingredients, plans, strict=True):
-        types = {name: torch.int64 if own is None else each.like[own].dtype for name, own in plan.items()}
+    for ingredient, plan in zip(ingredients, plans, strict=True):
+        types = {name: torch.int64 if own is None else ingredient.like[own].dtype for name, own in plan.items()}
         form = SharedForm(plan, types)
-        same = list(plan.items()) == [(name, name) for name in each]
-        found.append(each if same else _SharedIngredient(each, form))
+        same = list(plan.items()) == [(name, name) for name in ingredient]
+        found.append(ingredient if same else _SharedIngredient(ingredient, form))
     return found
 
 
@@ -256,13 +258,14 @@ def _identity(path: str | Path, located: Located) -> str | None:
 
 def _offsets_of(located: Located, name: str, folder: Path, stack: ExitStack) -> _Offsets:
     """Where the tensors of a checkpoint can be read; what no file holds as it is goes through a temporary one."""
-    loose = {name: each for name, each in located.items() if isinstance(each, Tensor)}
-    lying = {name: each for name, each in located.items() if isinstance(each, TensorBytes)}
+    loose = {name: location for name, location in located.items() if isinstance(location, Tensor)}
+    lying = {name: location for name, location in located.items() if isinstance(location, TensorBytes)}
     try:
         files = {
-            path: stack.enter_context(path.open("rb", buffering=0)) for path in {each.path for each in lying.values()}
+            path: stack.enter_context(path.open("rb", buffering=0))
+            for path in {location.path for location in lying.values()}
         }
-        offsets = {name: (files[each.path], each.offset) for name, each in lying.items()}
+        offsets = {name: (files[location.path], location.offset) for name, location in lying.items()}
         if loose:
             folder.mkdir(parents=True, exist_ok=True)
             offsets |= _copied(loose, stack.enter_context(_nameless(folder)))

@@ -133,7 +133,7 @@ def attack_mode(model: nn.Module, batch_norm: str) -> Iterator[None]:
         with evaluation_mode(model):
             yield
         return
-    layers = [each for each in model.modules() if isinstance(each, _BatchNorm) and each.track_running_stats]
+    layers = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     try:
         for layer in layers:
             # So a layer in training mode uses the batch's statistics and updates none.

@@ -85,13 +85,13 @@ def average_statistics(accelerator: Accelerator, network: nn.Module, weight: flo
     """
     if accelerator.num_processes == 1:
         return
-    layers = [each for each in network.modules() if isinstance(each, _BatchNorm)]
+    layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     buffers = [each for layer in layers for each in (layer.running_mean, layer.running_var) if each is not None]
     if not buffers:
         return
-    parts = torch.cat([each.flatten() for each in buffers]) * (weight / accelerator.num_processes)
+    parts = torch.cat([buffer.flatten() for buffer in buffers]) * (weight / accelerator.num_processes)
     whole: Tensor = accelerator.reduce(parts, "sum")
-    for buffer, mean in zip(buffers, whole.split([each.numel() for each in buffers]), strict=True):
+    for buffer, mean in zip(buffers, whole.split([buffer.numel() for buffer in buffers]), strict=True):
         buffer.copy_(mean.view_as(buffer))
 
 

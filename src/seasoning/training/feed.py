@@ -97,5 +97,5 @@ class _Views(Dataset[Any]):
 
 
 def _together(images: Sequence[Tensor | str]) -> Tensor | str:
-    damaged = next((each for each in images if isinstance(each, str)), None)
-    return torch.stack([each for each in images if isinstance(each, Tensor)]) if damaged is None else damaged
+    damaged = next((image for image in images if isinstance(image, str)), None)
+    return torch.stack([image for image in images if isinstance(image, Tensor)]) if damaged is None else damaged

@@ -46,7 +46,7 @@ def multi_steepest(
         gradient = _gradient(model, point, y)
         with torch.no_grad():
             tried = [_moved(point, x, gradient, threat, _REACH / steps, count) for threat in threats]
-            losses = torch.stack([cross_entropy(model(each).to(x.dtype), y) for each in tried])
+            losses = torch.stack([cross_entropy(model(points).to(x.dtype), y) for points in tried])
             chosen = losses.argmax(0)
             point = torch.stack(tried)[chosen, torch.arange(len(x), device=x.device)]
             loss = losses.amax(0)

@@ -194,11 +194,11 @@ def maximum(threats: Sequence[Threat], attack: TrainingAttack = _ATTACK, outer: 
         found = [
             attack_batch(model, x, y, threat, attack, use_seed(seed, index)) for index, threat in enumerate(threats)
         ]
-        losses_found = [each.loss for each in found]
+        losses_found = [result.loss for result in found]
         if not same:
-            losses_found = [_losses(model, x, each.x_adv, y, attack, outer) for each in found]
+            losses_found = [_losses(model, x, result.x_adv, y, attack, outer) for result in found]
         chosen = torch.stack(losses_found).argmax(0)
-        attacked = torch.stack([each.x_adv for each in found])[chosen, torch.arange(len(x), device=x.device)]
+        attacked = torch.stack([result.x_adv for result in found])[chosen, torch.arange(len(x), device=x.device)]
         return outer(model, x, attacked, y)
 
     return batch_loss

@@ -77,6 +77,6 @@ def corrupted(samples: Samples, corruption: str, severity: int, *, seed: int = 0
 def _changed(images: Tensor, ids: Tensor, corruption: str, level: object, seed: int) -> Tensor:
     pixels = images.cpu().numpy()
     x = pixels.astype(np.float32) / np.float32(255) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
-    draws = [sample_generator(each, seed=seed, purpose=corruption, restart=0) for each in ids.tolist()]
+    draws = [sample_generator(sample, seed=seed, purpose=corruption, restart=0) for sample in ids.tolist()]
     changed = KINDS[corruption](x, draws, level)
     return torch.from_numpy(np.rint(changed.clip(0, 1) * 255).astype(np.uint8))

@@ -97,7 +97,7 @@ def snow(x: Images, draws: Draws, level: tuple[float, ...]) -> Images:
     flakes[flakes < threshold] = 0
     flakes = _in_256_steps(flakes.clip(0, 1))
     angles = [draw.uniform(*_STEEP) for draw in draws]
-    layers = [moved_along(each, int(radius), sigma, angle) for each, angle in zip(flakes, angles, strict=True)]
+    layers = [moved_along(flake, int(radius), sigma, angle) for flake, angle in zip(flakes, angles, strict=True)]
     layer = np.stack(layers)
     pale = np.maximum(x, _grey(x) * np.float32(1.5) + np.float32(0.5))
     return np.asarray(np.float32(fraction) * x + np.float32(1 - fraction) * pale + layer + layer[:, :, ::-1, ::-1])

@@ -79,7 +79,7 @@ def write_corrupted(
     for each in corruptions:
         if each not in CORRUPTIONS:
             raise UnknownName("corruption", each, CORRUPTIONS)
-    wrong = [each for each in severities if each not in LEVELS]
+    wrong = [severity for severity in severities if severity not in LEVELS]
     if wrong or not corruptions or not severities:
         raise BadInput(f"severities {list(severities)}: expected some of {', '.join(map(str, LEVELS))}")
     if kind not in LISTERS:
@@ -101,7 +101,7 @@ def write_corrupted(
             rows = [row for row, target in enumerate(targets) if not (folder / target).exists()]
             work += [_Work(corruption, severity, rows[at : at + _TOGETHER]) for at in range(0, len(rows), _TOGETHER)]
     total = len(corruptions) * len(severities) * len(listing)
-    made, there = 0, total - sum(len(each.rows) for each in work)
+    made, there = 0, total - sum(len(piece.rows) for piece in work)
     act = partial(_write, listing, targets, out, seed, view)
     for done in _worked(act, work, workers):
         made += len(done.rows)
