@@ -4,10 +4,20 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
-__all__ = ["BadInput", "Mismatch", "RunConflict", "SeasoningError", "Stopped", "UnknownName", "differences", "nearest"]
-
+__all__ = [
+    "BadInput",
+    "Mismatch",
+    "RunConflict",
+    "SeasoningError",
+    "Stopped",
+    "UnknownName",
+    "differences",
+    "nearest",
+    "out_of_memory",
+]
 
 _MOST_LISTED = 30
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 class SeasoningError(Exception):
@@ -53,6 +63,13 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
     """The valid name closest to the one given, or `None` where none is close."""
     matches = get_close_matches(given, list(known), n=1, cutoff=0.4)
     return matches[0] if matches else None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a CPU or a card."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    )
 
 
 def differences(there: Mapping[str, object], asked: Mapping[str, object], prefix: str = "") -> str:

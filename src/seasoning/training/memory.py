@@ -5,14 +5,13 @@ from contextlib import contextmanager
 
 import torch
 
-from seasoning.errors import BadInput
+from seasoning.errors import BadInput, out_of_memory
 from seasoning.training.optimization import Settings
 
 
 __all__ = ["fits"]
 
 _ONE_VALUE = "more than 1 value per channel"
-_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 @contextmanager
@@ -32,7 +31,7 @@ def fits(settings: Settings, device: torch.device) -> Iterator[None]:
             "to take a variance of: set accumulate lower or batch_size higher"
         ) from error
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+        if not out_of_memory(error):
             raise
         size, more = settings.batch_size, range(settings.accumulate + 1, settings.batch_size)
         parts = next((each for each in more if size % each == 0), size)
