@@ -84,6 +84,24 @@ def test_passes_are_counted(robust_model: PixelClassifier, few: Samples, name: s
 
 
 @pytest.mark.parametrize("name", ATTACKS)
+def test_a_block_goes_into_the_model_in_batches(robust_model: PixelClassifier, few: Samples, name: str) -> None:
+    sizes: list[int] = []
+
+    def watched(x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return robust_model(x)  # type: ignore[no-any-return]
+
+    attack = partial(ATTACKS[name], watched, few.x, few.y, Threat("linf", 0.06), ids=few.ids)
+    together, apart = attack(), attack(batch_size=5)
+    assert max(sizes) > 5
+    sizes.clear()
+    attack(batch_size=5)
+    assert max(sizes) == 5
+    assert float((together.fooled == apart.fooled).float().mean()) >= 0.95
+    assert torch.equal(together.gradients > 0, apart.gradients > 0)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
 def test_nan_is_no_find(robust_model: PixelClassifier, few: Samples, name: str) -> None:
     def breaks(x: Tensor) -> Tensor:
         logits: Tensor = robust_model(x)

@@ -8,11 +8,13 @@ Sources: Croce & Hein 2020, *Minimally distorted adversarial examples with a fas
 Andriushchenko et al. 2020, *Square attack*.
 """
 
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from seasoning.attacks.base import AttackResult, Classifier
 from seasoning.attacks.checks import check_batch, device_of, evaluation_mode, warn_unsound
@@ -58,7 +60,7 @@ def fab(
         block: Images attacked together; part of what the attack is, since they share random numbers.
         ids: Sample ids, `(B,)`, that order the images; without them their indices do.
         seed: Seed of each block.
-        batch_size: Taken for the clean check only.
+        batch_size: Most images in the model at a time; a block of more is passed once more for its gradients.
         clean: Logits at `x`, `(B, K)`, where the caller has them and has checked the model.
 
     Returns:
@@ -99,7 +101,7 @@ def square(
         block: Images attacked together; part of what the attack is, since they share random numbers.
         ids: Sample ids, `(B,)`, that order the images; without them their indices do.
         seed: Seed of each block.
-        batch_size: Taken for the clean check only.
+        batch_size: Most images in the model at a time.
         clean: Logits at `x`, `(B, K)`, where the caller has them and has checked the model.
 
     Returns:
@@ -114,18 +116,29 @@ def square(
 
 
 class _Counted:
-    """Counts the images that go through a model, those whose gradient is taken, and NaN or infinite answers."""
+    """Counts the images that go through a model, those whose gradient is taken, and NaN or infinite answers.
 
-    def __init__(self, model: Classifier) -> None:
-        self._model, self.forwards, self.gradients, self.unsound = model, 0, 0, 0
+    Args:
+        model: Images in [0, 1] to logits.
+        batch_size: Most images in the model at a time.
+    """
+
+    def __init__(self, model: Classifier, batch_size: int) -> None:
+        self._model, self._batch_size = model, batch_size
+        self.forwards, self.gradients, self.unsound = 0, 0, 0
 
     def __call__(self, x: Tensor) -> Tensor:
         self.forwards += len(x)
-        logits = self._model(x)
+        parts = x.split(self._batch_size)
+        # The graph of several parts would keep what all of them need, so each is computed again on the way back.
+        passed = (
+            partial(checkpoint, self._model, use_reentrant=False) if x.requires_grad and len(parts) > 1 else self._model
+        )
+        logits = torch.cat([passed(part) for part in parts])
         self.unsound += int((~torch.isfinite(logits.detach()).all(1)).sum())
         if logits.requires_grad:
             logits.register_hook(self._count)
-        # The attacks write into what they get.
+        # The attacks write into what they get, which `cat` of one part may not have copied.
         return logits.clone()
 
     def _count(self, gradient: Tensor) -> None:
@@ -169,7 +182,7 @@ def _in_blocks(
         order = (torch.arange(len(x)) if ids is None else ids.cpu()).argsort().to(x.device)
         unsound = 0
         for rows in order[~found.fooled[order]].split(block):
-            counted = _Counted(model)
+            counted = _Counted(model, size)
             attack = attack_class(counted, norm=_NORMS[threat.norm], eps=threat.eps, seed=seed, **options)
             _attack_block(attack, counted, x, y, threat, rows, found, device_of(model, x))
             unsound += counted.unsound
