@@ -47,6 +47,15 @@ def test_batches_hold_everything_once(few: Samples) -> None:
     assert torch.equal(torch.cat([batch.x for batch in batches]), few.x)
 
 
+@pytest.mark.parametrize(("side", "together"), [(8, 500), (32, 500), (224, 55), (4096, 1)])
+def test_unless_told_otherwise_batches_are_small_in_memory(side: int, together: int) -> None:
+    x = torch.zeros(1, 3, 1, 1, dtype=torch.uint8).expand(1200, 3, side, side)
+    samples = Samples("many", torch.arange(1200), x, torch.zeros(1200, dtype=torch.int64), 10)
+    assert len(next(iter(samples)).ids) == together
+    if side == 32:
+        assert [len(batch.ids) for batch in samples] == [500, 500, 200]
+
+
 def test_fingerprints_see_every_column(few: Samples) -> None:
     x = few.x.clone()
     x[3, 0, 2, 2] += 1e-3

@@ -42,6 +42,15 @@ def test_outcomes_come_back_whole_and_in_the_order_of_ids(tmp_path: Path) -> Non
         assert [header for _, header in store.headers()] == [HEADER, HEADER]
 
 
+def test_the_header_of_the_last_block_is_that_of_the_measurement(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.sqlite") as store:
+        assert store.header(ASKED) == {}
+        for number in range(3):
+            store.add(ASKED, 3, outcomes(labels=[1], clean=[1], ids=[number]), HEADER | {"batch_size": number})
+        store.add(replace(ASKED, seed=4), 1, outcomes(labels=[1], clean=[1]), HEADER)
+        assert store.header(ASKED)["batch_size"] == 2
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seasoning.cli.names import require_each
-from seasoning.cli.shared import numbers, option, progress, warn
+from seasoning.cli.shared import Memory, numbers, option, progress, warn
 
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def evaluate(
     precision: _Precision = "full",
     mean: Annotated[str | None, typer.Option(help="Normalization: mean of each channel, as in 0.5,0.5,0.4.")] = None,
     std: Annotated[str | None, typer.Option(help="Normalization: standard deviation of each channel.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Most images in the model at a time.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images in the model at a time; else by need.")] = None,
+    memory: Memory = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")] = None,
     channels_last: Annotated[bool, typer.Option("--channels-last", help="Memory layout, often faster.")] = False,
     seed: _Seed = 0,
@@ -119,6 +120,7 @@ def evaluate(
     from seasoning.config.evaluate import EvaluateSpec
 
     names = data or ["digits"]
+    passes = {"batch_size": batch_size, "memory": memory, "device": device, "channels_last": channels_last}
     content = {
         "network": {"architecture": arch[0], "options": dict(map(option, options or []))} | _normalization(mean, std),
         "data": names,
@@ -138,9 +140,7 @@ def evaluate(
         "threats": threats or [],
         "attack": {"suite": suite, "steps": steps, "loss": loss},
         "precision": precision,
-        "batch_size": batch_size,
-        "device": device,
-        "channels_last": channels_last,
+        **passes,
         "seed": seed,
     }
     results = _evaluated(checkpoints, arch, read_spec(content, EvaluateSpec), out, ensemble=ensemble)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seasoning.cli.names import require_data, require_each, require_names
-from seasoning.cli.shared import option, progress
+from seasoning.cli.shared import Memory, option, progress
 
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def search(
     at_least: _AtLeast = None,
     pareto: Annotated[list[str] | None, typer.Option("--pareto", help="Objective of the front; repeatable.")] = None,
     strategy: Annotated[str | None, typer.Option(help="climb, race, grid, greedy, uniform or random.")] = None,
+    memory: Memory = None,
     settings: _Settings = None,
     ensemble: _Ensemble = False,
     verbose: _Verbose = False,
@@ -127,6 +128,7 @@ def search(
         "strategy": strategy,
         "objectives": _objectives(objectives, at_least),
         "pareto": pareto,
+        "memory": memory,
         "ensemble": ensemble or None,
     }
     asked = _plan(plan, _given(given), settings or ())

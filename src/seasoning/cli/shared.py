@@ -3,14 +3,17 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import typer
 
 
-__all__ = ["INTERRUPTED", "numbers", "option", "progress", "warn"]
+__all__ = ["INTERRUPTED", "Memory", "numbers", "option", "progress", "warn"]
 
 # What a shell reports of a command that the user interrupted.
 INTERRUPTED = 130
+
+Memory = Annotated[float | None, typer.Option(help="GiB for images in work; by default half of what is free.")]
 
 
 @contextmanager

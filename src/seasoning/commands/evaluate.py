@@ -14,6 +14,7 @@ from seasoning import metrics, statistics
 from seasoning.attacks import Attack, suite_attack
 from seasoning.attacks.checks import check_threat
 from seasoning.checkpoints.images import UsedImages
+from seasoning.commands.batch_sizes import GIB, fewer
 from seasoning.commands.classifiers import Joined, Member, join, reading_of, require_members
 from seasoning.commands.overlap import known_images, overlaps, require_some, used_ids
 from seasoning.config.evaluate import EvaluateSpec
@@ -24,6 +25,7 @@ from seasoning.data.decoding import Photo
 from seasoning.data.open import Opened, open_data
 from seasoning.data.pixels import pixel_hashes
 from seasoning.errors import BadInput, RunConflict
+from seasoning.evaluation.batch_size import BatchSize
 from seasoning.evaluation.measure import measure, measurement
 from seasoning.evaluation.progress import Meter, Watch
 from seasoning.evaluation.reuse import take_over
@@ -199,7 +201,7 @@ def _evaluate(
             for threat in attacks:
                 check_threat(threat, samples.images(slice(_FEW)))  # before the clean images are measured
             samples = samples if spec.batch_size is None else replace(samples, batch_size=spec.batch_size)
-            ask = partial(_measured, store, meter, joined, samples, spec.seed)
+            ask = partial(_measured, store, meter, joined, samples, spec.seed, spec.memory)
             result = _result(each, samples, note, ask, attacks)
             results.append(result._replace(there=there, passes=len(members)))
         note_evaluation(store, _note(members, spec, results))
@@ -271,10 +273,10 @@ def _result(
     opened: Opened,
     samples: Samples,
     note: str,
-    ask: Callable[[Threat | None, Attack | None], tuple[Outcomes, Cost]],
+    ask: Callable[[Threat | None, Attack | None], tuple[Outcomes, Cost, list[str]]],
     attacks: Mapping[Threat, Attack],
 ) -> SetResult:
-    clean, cost = ask(None, None)
+    clean, cost, notes = ask(None, None)
     lines = {CLEAN: Line(metrics.accuracy(clean), cost)}
     counted = {CLEAN: metrics.clean_column(clean)}
     if clean.texture is not None:
@@ -283,7 +285,8 @@ def _result(
         lines["unmasked"] = Line(metrics.unmasked_accuracy(clean), None)
     attacked = []
     for threat, attack in attacks.items():
-        outcomes, cost = ask(threat, attack)
+        outcomes, cost, more = ask(threat, attack)
+        notes = list(dict.fromkeys([*notes, *more]))
         attacked.append(outcomes)
         lines[str(threat)] = Line(metrics.robust_accuracy(outcomes), cost)
         counted[str(threat)] = metrics.robust_column(outcomes)
@@ -291,7 +294,7 @@ def _result(
         lines["union"] = Line(metrics.union_accuracy(*attacked), None)
         counted["union"] = metrics.union_column(*attacked)
     left_out = f"{len(samples.skipped)} images could not be read and are left out, such as {(*samples.skipped, '')[0]}"
-    notes = [*opened.notes, *([left_out] if samples.skipped else []), *([note] if note else [])]
+    notes = [*opened.notes, *([left_out] if samples.skipped else []), *([note] if note else []), *notes]
     height, width = samples.x.shape[2:]
     return SetResult(opened.name, opened.column, lines, counted, (height, width), notes, opened.kind)
 
@@ -335,10 +338,11 @@ def _measured(
     joined: Joined,
     samples: Samples,
     seed: int,
+    memory: float | None,
     threat: Threat | None,
     attack: Attack | None,
-) -> tuple[Outcomes, Cost]:
-    """One measurement, one unit of the meter's work, and what it cost whenever it was made."""
+) -> tuple[Outcomes, Cost, list[str]]:
+    """One measurement, one unit of the meter's work, what it cost whenever it was made, and notes on its batches."""
     doing, before = f"measuring {threat or CLEAN}", meter.done
     meter.advance(doing, 0)
     asked = measurement(joined.key, samples, threat=threat, attack=attack, seed=seed, smoke=False)
@@ -353,6 +357,7 @@ def _measured(
         seed=seed,
         smoke=False,
         fingerprint=asked.samples,
+        memory=None if memory is None else int(memory * GIB),
         on_block=lambda fraction: meter.advance(doing, before + fraction - meter.done),
     )
     meter.advance(doing, before + 1 - meter.done)
@@ -360,4 +365,5 @@ def _measured(
     gradients, forwards, seconds = (
         sum(header[name] for header in headers) for name in ("gradients", "forwards", "seconds")
     )
-    return outcomes, Cost(gradients, forwards, seconds)
+    sizes = dict.fromkeys(filter(None, map(BatchSize.kept, headers)))
+    return outcomes, Cost(gradients, forwards, seconds), [fewer(size) for size in sizes if size.size < size.wanted]

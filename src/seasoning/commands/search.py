@@ -11,6 +11,7 @@ from seasoning.attacks import SUITES, describe, suite_attack
 from seasoning.checkpoints.hub import PREFIXES
 from seasoning.checkpoints.load import State
 from seasoning.checkpoints.provenance import read_ingredient
+from seasoning.commands.batch_sizes import BatchSizes
 from seasoning.commands.data import view_of
 from seasoning.commands.overlap import known_images
 from seasoning.commands.search_answers import KnownSoups, answer_search, chosen_ids
@@ -151,7 +152,7 @@ def run_plan(
         tasks = load_tasks(plan, sets, view_of(model), folder, watch, used, say)
         for note in sets.notes:
             say(f"note: {note}")
-        soups = _soups(plan, sets, states, model, candidates, tasks, store)
+        soups = _soups(plan, sets, states, model, candidates, tasks, store, say)
         record = _begin(store, _record(plan, sets, objectives, network, states, candidates, tasks, soups))
         prices, cost = estimate_cost(record, soups, tasks, folder, part_of(watch, 0, _WARM_UP))
         on_cost(cost)
@@ -192,6 +193,7 @@ def _soups(
     candidates: Sequence[OpenCandidate],
     tasks: Mapping[str, OpenTask],
     store: Store,
+    say: Callable[[str], None],
 ) -> SoupOutcomes:
     device = pick_device(None)
     require_images(candidates, tasks)
@@ -207,6 +209,7 @@ def _soups(
         {each.note.fingerprint: partial(_on, device, each) for each in candidates},
         fingerprints_of(states),
         tasks,
+        BatchSizes(store, model, plan.memory, say),
         attack=plan.attack,
         precision=plan.precision,
         policy=plan.batch_norm,

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from seasoning.checkpoints.constants import Constants, agreed, settled
 from seasoning.checkpoints.fingerprints import fingerprint
 from seasoning.checkpoints.ingredients import load_ingredients
 from seasoning.checkpoints.load import State, is_there
+from seasoning.commands.batch_sizes import BatchSizes
 from seasoning.commands.data import build_for, speaks_of
 from seasoning.commands.search_data import OpenTask, Part, Sets
 from seasoning.config.search import SearchPlan, points_of
@@ -119,6 +121,7 @@ class SoupOutcomes:
         candidates: Make the candidates, by what tells them apart; called when one is measured.
         fingerprints: Of the ingredients.
         tasks: With their samples, by their texts.
+        sizes: How many images the live model is given at a time.
         attack: How threats are attacked.
         precision: Of screening: `"full"` or `"bf16"`.
         policy: How running variances are mixed.
@@ -134,6 +137,7 @@ class SoupOutcomes:
         candidates: Mapping[str, Callable[[], nn.Module]],
         fingerprints: Sequence[str],
         tasks: Mapping[str, OpenTask],
+        sizes: BatchSizes,
         *,
         attack: AttackSection,
         precision: str,
@@ -143,7 +147,7 @@ class SoupOutcomes:
     ) -> None:
         self._store, self._live, self._tasks = store, live, tasks
         self._joint, self._candidates = joint, candidates
-        self._fingerprints, self._attack = list(fingerprints), attack
+        self._fingerprints, self._sizes, self._attack = list(fingerprints), sizes, attack
         self._precision, self._policy, self._seed, self._smoke = precision, policy, seed, smoke
         self._other: tuple[Weights | str, nn.Module] | None = None
 
@@ -164,11 +168,18 @@ class SoupOutcomes:
             precision=precision,
             fingerprint=asked.selection.fingerprint,
             among=among,
+            batch_size=self._sizes.of(asked.selection.samples),
+            on_batch_size=partial(self._sizes.keep, asked.selection.samples),
         )
 
     def held_out(self, weights: Weights, task: str, *, confirm: bool = False) -> Outcomes | None:
         """On the images that only measure, also under the stronger attack; `None` where there are none."""
-        return self._on_others(self._key(weights), lambda: self._live.soup(weights), task, confirm)
+        others = self._tasks[task].others
+        if others is None:
+            return None
+        build = partial(self._live.soup, weights)
+        size, keep = self._sizes.of(others.samples), partial(self._sizes.keep, others.samples)
+        return self._on_others(self._key(weights), build, task, confirm, batch_size=size, on_batch_size=keep)
 
     def whole(self, weights: Weights, task: str) -> Outcomes:
         """On all images of a task, the selection points among them."""
@@ -183,11 +194,14 @@ class SoupOutcomes:
             task: What to measure it on.
         """
         key = replace(ModelKey.of(self._fingerprints, weights, "ensemble"), policy=self._policy)
-        return self._on_others(key, lambda: self._one(weights, lambda: self._joint(weights)), task, False)
+        build = partial(self._one, weights, partial(self._joint, weights))
+        # Its members pass side by side, so it has a number of its own.
+        return self._on_others(key, build, task, False, memory=self._sizes.memory)
 
     def candidate(self, mark: str, task: str, *, confirm: bool = False) -> Outcomes | None:
         """Of a candidate on the images that only measure, as `held_out`."""
-        return self._on_others(ModelKey.of([mark], [1.0]), self._candidate(mark), task, confirm)
+        key, memory = ModelKey.of([mark], [1.0]), self._sizes.memory
+        return self._on_others(key, self._candidate(mark), task, confirm, memory=memory)
 
     def candidate_selection(self, mark: str, task: str, first: int | None = None) -> Outcomes:
         """Of a candidate on the selection points of a task, or the first so many; it cannot be chosen by them."""
@@ -203,6 +217,7 @@ class SoupOutcomes:
             smoke=self._smoke,
             fingerprint=asked.selection.fingerprint,
             among=None if first is None else asked.order[:first],
+            memory=self._sizes.memory,
         )
 
     def candidate_whole(self, mark: str, task: str) -> Outcomes:
@@ -241,7 +256,9 @@ class SoupOutcomes:
             steps = min(steps, given.steps or steps)
         return suite_attack(given.suite, threat.norm, loss=given.loss, steps=steps)
 
-    def _on_others(self, key: ModelKey, build: Callable[[], nn.Module], task: str, confirm: bool) -> Outcomes | None:
+    def _on_others(
+        self, key: ModelKey, build: Callable[[], nn.Module], task: str, confirm: bool, **at: Any
+    ) -> Outcomes | None:
         asked = self._tasks[task]
         if asked.others is None:
             return None
@@ -255,6 +272,7 @@ class SoupOutcomes:
             seed=self._seed,
             smoke=self._smoke,
             fingerprint=asked.others.fingerprint,
+            **at,
         )
 
     def _candidate(self, mark: str) -> Callable[[], nn.Module]:

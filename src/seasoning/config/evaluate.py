@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from seasoning.config.base import Count, Seed, Spec, Threats
+from seasoning.config.base import Count, Positive, Seed, Spec, Threats
 from seasoning.config.sections import AttackSection, NetworkSection, ReadingSection
 
 
@@ -21,7 +21,8 @@ class EvaluateSpec(Spec):
     threats: Threats = Field(default=(), description="Threats, such as linf:8/255.")
     attack: AttackSection = AttackSection()
     precision: str = Field(default="full", description="full; bf16 runs attacks in bfloat16 before the suite.")
-    batch_size: Count | None = Field(default=None, description="Largest number of images in a batch.")
+    batch_size: Count | None = Field(default=None, description="Most images in the model at a time; else by need.")
+    memory: Positive | None = Field(default=None, description="GiB for images in work; else half of what is free.")
     device: str | None = Field(default=None, description="cpu or cuda, by default cuda where there is one.")
     channels_last: bool = Field(default=False, description="Memory layout, faster on some processors.")
     seed: Seed = Field(default=0, description="Seed of the random starts, and of the images drawn.")

@@ -19,6 +19,7 @@ from seasoning.store.database import Store
 
 
 __all__ = [
+    "BatchSizeNote",
     "CandidateNote",
     "EpochNote",
     "EvaluationNote",
@@ -27,14 +28,16 @@ __all__ = [
     "PartsNote",
     "RunRecord",
     "note_evaluation",
+    "read_batch_sizes",
     "read_evaluations",
     "read_record",
     "read_request",
+    "write_batch_sizes",
     "write_record",
     "write_request",
 ]
 
-_RECORD, _REQUEST, _EVALUATIONS = "run", "request", "evaluations"
+_RECORD, _REQUEST, _EVALUATIONS, _BATCH_SIZES = "run", "request", "evaluations", "batch sizes"
 # Notes of versions before the run record.
 _EARLIER = ("spec", "search", "begun", "search attacks")
 
@@ -85,6 +88,13 @@ class PartsNote(Spec):
 
     selection: str
     test: str | None
+
+
+class BatchSizeNote(Spec):
+    """Most images in the model at a time, and how many it wanted: more, where memory had no room for them."""
+
+    size: int
+    wanted: int
 
 
 class RunRecord(Spec):
@@ -171,6 +181,16 @@ def read_record(store: Store) -> RunRecord | None:
 def write_record(store: Store, record: RunRecord) -> None:
     """Keep the record; it replaces an earlier one."""
     store.write_note(_RECORD, record.model_dump(mode="json"))
+
+
+def read_batch_sizes(store: Store) -> dict[str, BatchSizeNote]:
+    """How many images a run's network is given at a time, by their shape, such as `"3x32x32"`."""
+    return {shape: BatchSizeNote.model_validate(each) for shape, each in (store.note(_BATCH_SIZES) or {}).items()}
+
+
+def write_batch_sizes(store: Store, sizes: Mapping[str, BatchSizeNote]) -> None:
+    """Keep them; they replace earlier ones."""
+    store.write_note(_BATCH_SIZES, {shape: each.model_dump() for shape, each in sizes.items()})
 
 
 def read_request(store: Store) -> dict[str, Any] | None:

@@ -19,6 +19,8 @@ __all__ = ["Batch", "Samples", "pixels_known"]
 
 # Digests of images that are many, with the version of the tensor that they were taken of.
 _DIGESTS: Any = WeakTensorKeyDictionary()
+# Most samples of a batch, and most bytes of its images, where its size is not given.
+_MOST_TOGETHER, _BYTES_TOGETHER = 500, 1 << 25
 _PIECE = 1 << 26  # bytes hashed at a time: what lies on a disk need not fit into memory
 
 
@@ -43,7 +45,8 @@ class Samples:
         x: Images, `(N, C, H, W)`: floats in [0, 1], or uint8 in [0, 255]; batches are floats in [0, 1] either way.
         y: Classes, `(N,)` int64.
         classes: Number of classes.
-        batch_size: Samples in a batch.
+        batch_size: Samples in a batch, and the most that a model is given at a time when it is measured. With `None`
+            that number is chosen by what the model needs, and a batch has up to 500 samples, or 32 MiB of images.
         valid: Where several classes are right, all of them, `(N, L)` int64, filled up with -1; `y` is the first.
         texture: Of conflict stimuli, the class of the texture, `(N,)` int64; `y` is that of the shape.
         label_map: From the model's logits to these classes; `None` where they are the same.
@@ -56,7 +59,7 @@ class Samples:
     x: Tensor
     y: Tensor
     classes: int
-    batch_size: int = 500
+    batch_size: int | None = None
     valid: Tensor | None = None
     texture: Tensor | None = None
     label_map: LabelMap | None = None
@@ -73,8 +76,9 @@ class Samples:
         return len(self.ids)
 
     def __iter__(self) -> Iterator[Batch]:
-        for begin in range(0, len(self), self.batch_size):
-            rows = slice(begin, begin + self.batch_size)
+        size = self.batch_size or max(1, min(_MOST_TOGETHER, _BYTES_TOGETHER // (4 * self.x[0].numel())))
+        for begin in range(0, len(self), size):
+            rows = slice(begin, begin + size)
             valid = None if self.valid is None else self.valid[rows]
             texture = None if self.texture is None else self.texture[rows]
             yield Batch(self.ids[rows], self.images(rows), self.y[rows], valid, texture, self.label_map)

@@ -148,6 +148,12 @@ class Store:
         """Everything that was asked, finished or not, in the order of asking."""
         return self._listed("SELECT key, asked FROM measurement ORDER BY rowid")
 
+    def header(self, asked: Measurement) -> dict[str, Any]:
+        """Header of the last block of a measurement; empty where there is none."""
+        query = "SELECT header FROM block WHERE key = ? ORDER BY number DESC LIMIT 1"
+        row = self._connection.execute(query, (self._key(asked),)).fetchone()
+        return dict(json.loads(row[0])) if row else {}
+
     def headers(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Key of the measurement and header of every block, in the order of writing, without reading outcomes."""
         for key, header in self._connection.execute("SELECT key, header FROM block ORDER BY rowid"):
