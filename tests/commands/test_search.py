@@ -268,7 +268,7 @@ def test_bfloat16_screens_and_full_precision_decides(files: dict[str, str], tmp_
     [
         (
             {"shots": 5000},
-            "data 'digits' has 697 images that no ingredient was trained or validated on, 5000 are to choose",
+            "data 'digits' has 697 images that no ingredient or candidate was trained or validated on, 5000",
         ),
         ({"data": {"d": "digit"}}, "unknown data set or folder 'digit': did you mean 'digits'"),
         ({"shifts": ["fogg"]}, "unknown shift 'fogg'"),

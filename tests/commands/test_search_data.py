@@ -100,7 +100,7 @@ def test_too_few_images_that_trained_nothing_are_told(
     tmp_path: Path, nominal_state: State, robust_state: State
 ) -> None:
     files = with_images(tmp_path, [nominal_state, robust_state], [{**USED, "train": 1500}, None])
-    words = "'digits' has 97 images that no ingredient was trained or validated on, 300 are to choose: .* --shots 97"
+    words = "'digits' has 97 images that no ingredient or candidate was trained or validated on, .* --shots 97"
     with pytest.raises(BadInput, match=words):
         open_sets(make_plan(content(files, shots=300)))
 
